@@ -1,0 +1,126 @@
+"""Courtyard itself, set up through its own command and its own API as an operator and people would."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from benchmarks.contest import BenchmarkError
+from benchmarks.databases import CONVERSATIONS, MESSAGES_EACH, TEXT
+from benchmarks.http_load import fetch, request
+from benchmarks.process import Live, Room, Seat, free_port, serving
+
+COMMAND: Final = Path(sys.executable).with_name("courtyard")
+API: Final = "/api/v1"
+WORKSPACE: Final = "bench"
+PASSWORD: Final = "a long and plain passphrase"
+# The sockets of the one room are shared out among this many accounts.
+VOLUNTEERS: Final = 8
+
+
+@dataclass(frozen=True)
+class Courtyard:
+    """An installation with data in it, which can be started any number of times."""
+
+    directory: Path
+    environment: Mapping[str, str]
+    seats: tuple[Seat, ...] = ()
+    room: Room | None = None
+
+    @classmethod
+    def prepared(cls, directory: Path, *, database: str | None) -> Courtyard:
+        """Make an installation: one workspace, its volunteers, and conversations of visitors with messages.
+
+        Args:
+            directory: for its data directory and its log; made here.
+            database: address of an empty PostgreSQL database, or None for SQLite in the data directory.
+        """
+        directory.mkdir(parents=True)
+        # Everything else as it is shipped, the access log included: nothing is switched off to look better.
+        environment = {
+            "COURTYARD_DATA_DIR": str(directory / "data"),
+            "COURTYARD_TELEMETRY__LOG_FORMAT": "json",
+            "COURTYARD_SECURITY__ACCESS_TOKEN_SECONDS": "86400",
+        }
+        if database is not None:
+            environment["COURTYARD_DATABASE__URL"] = database
+        empty = cls(directory, environment)
+        if database is not None:
+            empty.run("migrate", "up")
+        with empty.running() as live:
+            return _fill(empty, live.process.port)
+
+    @contextmanager
+    def running(self) -> Iterator[Live]:
+        """Run `courtyard serve` until the block is left."""
+        port = free_port()
+        with serving(
+            [str(COMMAND), "serve", "--port", str(port)],
+            port=port,
+            log=self.directory / "courtyard.log",
+            ready="/health/ready",
+            environment=self.environment,
+            directory=self.directory,
+        ) as process:
+            yield Live(process, self.seats, self.room) if self.room else Live(process)
+
+    def run(self, *arguments: str) -> None:
+        """Run a command of Courtyard's to its end.
+
+        Raises:
+            BenchmarkError: it failed; with what it said.
+        """
+        ended = subprocess.run(
+            [str(COMMAND), *arguments],
+            cwd=self.directory,
+            env={**os.environ, **self.environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if ended.returncode:
+            raise BenchmarkError(f"courtyard {' '.join(arguments)} failed:\n{ended.stdout}{ended.stderr}")
+
+
+def _fill(installation: Courtyard, port: int) -> Courtyard:
+    def post(path: str, body: dict[str, Any], token: str | None = None) -> dict[str, Any]:
+        answer: dict[str, Any] = msgspec.json.decode(
+            fetch(port, request("POST", f"{API}{path}", token=token, body=msgspec.json.encode(body)))
+        )
+        return answer
+
+    def enter(name: str) -> str:
+        email = f"{name}@example.org"
+        post("/accounts", {"email": email, "password": PASSWORD, "name": name})
+        return str(post("/sessions", {"email": email, "password": PASSWORD})["access_token"])
+
+    owner = enter("owner")
+    post("/workspaces", {"slug": WORKSPACE, "name": "Benchmarks"}, owner)
+    inside = f"/workspaces/{WORKSPACE}"
+    volunteers = []
+    for number in range(VOLUNTEERS):
+        volunteers.append(enter(f"volunteer{number}"))
+        member = {"email": f"volunteer{number}@example.org", "roles": ["chat.volunteer"]}
+        post(f"{inside}/members", member, owner)
+
+    seats = []
+    conversation_id = ""
+    for number in range(CONVERSATIONS):
+        visitor = str(post("/sessions/anonymous", {"name": f"visitor {number}"})["access_token"])
+        opened = post(f"{inside}/chat/conversations", {"message": {"text": TEXT}}, visitor)
+        conversation_id = opened["id"]
+        messages = f"{inside}/chat/conversations/{conversation_id}/messages"
+        for _ in range(MESSAGES_EACH - 1):
+            post(messages, {"text": TEXT}, visitor)
+        seats.append(Seat(f"{API}{messages}", visitor))
+    # Staff may write once somebody has claimed the conversation.
+    post(f"{inside}/chat/conversations/{conversation_id}/claim", {}, volunteers[0])
+    return replace(installation, seats=tuple(seats), room=Room(WORKSPACE, conversation_id, tuple(volunteers)))

@@ -1,0 +1,28 @@
+"""Support chat: visitors open conversations, staff claim and answer them, both see each other's words at once.
+
+Stands on the kernel alone.
+"""
+
+from pathlib import Path
+
+from courtyard.applications.chat.events import EVENTS
+from courtyard.applications.chat.models import ConversationRow, MessageRow
+from courtyard.applications.chat.permissions import PERMISSIONS, ROLES
+from courtyard.applications.chat.routes import ROUTES
+from courtyard.applications.chat.sockets import SOCKETS, TOPICS
+from courtyard.kernel.application import Application
+
+__all__ = ["application"]
+
+application = Application(
+    name="chat",
+    description="Visitors talk with volunteers and staff, live.",
+    models=(ConversationRow, MessageRow),
+    migrations=Path(__file__).parent / "migrations",
+    permissions=PERMISSIONS,
+    roles=ROLES,
+    routes=ROUTES,
+    sockets=SOCKETS,
+    topics=TOPICS,
+    events=EVENTS,
+)

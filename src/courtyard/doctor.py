@@ -1,0 +1,264 @@
+"""`courtyard doctor`: what is configured, reachable, out of date or unsafe, one line each with its mend."""
+
+import asyncio
+import contextlib
+import os
+import resource
+import shutil
+import sqlite3
+import stat
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from typing_extensions import override
+
+from courtyard.kernel.settings import Settings, SettingsError, complete, read_settings, refusals
+from courtyard.kernel.settings_sources import DOTENV_FILE, config_file
+from courtyard.kernel.settings_text import without_password
+
+PROBE_SECONDS = 5.0
+LOW_DISK_BYTES = 1 << 30
+# OWASP's least for Argon2id with one lane and two passes; three passes may have less memory.
+LEAST_ARGON2_KIB = 19_456
+SPARE_FILES = 200
+
+Level = Literal["ok", "warn", "fail"]
+
+
+class Check(NamedTuple):
+    """One finding: how bad, about what, what was seen, and what to do about it."""
+
+    level: Level
+    subject: str
+    finding: str
+    mend: str = ""
+
+    @override
+    def __str__(self) -> str:
+        """Return the line that a person reads."""
+        mend = f" -> {self.mend}" if self.mend else ""
+        return f"{self.level:<4}  {self.subject}: {self.finding}{mend}"
+
+
+async def examine() -> AsyncIterator[Check]:
+    """Look at everything in turn; a part that cannot be looked at does not hide the others."""
+    try:
+        settings = read_settings()
+    except SettingsError as error:
+        for fault in error.faults:
+            yield Check("fail", "settings", fault, "correct it where it is set")
+        return
+    for fault in refusals(settings):
+        yield Check("fail", "settings", fault)
+    try:
+        settings = complete(settings, make_secrets=False)
+    except SettingsError as error:
+        for fault in error.faults:
+            yield Check("fail", "secrets", fault)
+    for check in (*_settings(settings), *_files(settings), *_machine(settings), *_applications(settings)):
+        yield check
+    database = await _database(settings)
+    yield database
+    if database.level == "ok":
+        async for check in _migrations(settings):
+            yield check
+    yield await _redis(settings)
+
+
+def _settings(settings: Settings) -> Iterator[Check]:
+    path = config_file()
+    yield Check("ok", "mode", f"{settings.mode}, settings from {path or 'the environment and defaults'}")
+    if settings.security.generated:
+        yield Check(
+            "warn",
+            "secrets",
+            "made by Courtyard, good for trying out",
+            "before production: `courtyard config keys`",
+        )
+    elif settings.security.signing_keys:
+        yield Check("ok", "secrets", "configured")
+    address = settings.public_url
+    if address.startswith("https://") or not settings.production:
+        yield Check("ok", "address", f"{address}, cookies {'' if settings.cookie_secure else 'not '}for https alone")
+    else:
+        yield Check("warn", "address", f"{address} in production", "set server.public_url to an https address")
+    for origin in settings.server.cors_origins:
+        if settings.production and origin.startswith("http://"):
+            yield Check(
+                "warn",
+                "cors",
+                f"{origin} may call this server and can be impersonated",
+                "use its https address",
+            )
+    security = settings.security
+    if security.argon2_memory_kib * security.argon2_time_cost < 2 * LEAST_ARGON2_KIB:
+        level: Level = "fail" if settings.production else "warn"
+        yield Check(
+            level,
+            "passwords",
+            "Argon2id is set weaker than advised",
+            "remove security.argon2_* from the settings",
+        )
+    if settings.production and (settings.telemetry.log_level == "DEBUG" or sys.flags.dev_mode):
+        yield Check(
+            "warn",
+            "debug",
+            "debugging is on in production",
+            "set telemetry.log_level to INFO, unset PYTHONDEVMODE",
+        )
+
+
+def _files(settings: Settings) -> Iterator[Check]:
+    for path in (config_file(), Path(DOTENV_FILE)):
+        if path is not None and path.is_file() and _mode(path) & 0o077:
+            yield Check("warn", "files", f"{path} can be read by others, and may hold secrets", f"chmod 600 {path}")
+    data = settings.data_path
+    if not data.exists():
+        yield Check("ok", "data", f"{data} is made at the first start")
+        return
+    if not os.access(data, os.W_OK | os.X_OK):
+        yield Check("fail", "data", f"{data} cannot be written to", "give it to the user that runs Courtyard")
+    elif _mode(data) & 0o077:
+        yield Check("fail", "data", f"{data} is open to other users", f"chmod 700 {data}")
+    else:
+        free = shutil.disk_usage(data).free
+        low = free < LOW_DISK_BYTES
+        yield Check(
+            "warn" if low else "ok",
+            "data",
+            f"{data}, {free / 1e9:.1f} GB free",
+            "make room on this disk" if low else "",
+        )
+
+
+def _machine(settings: Settings) -> Iterator[Check]:
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = settings.server.max_connections + SPARE_FILES
+    if files < wanted:
+        yield Check(
+            "warn",
+            "open files",
+            f"{files} are allowed, {settings.server.max_connections} connections may come",
+            f"ulimit -n {wanted}, or lower server.max_connections",
+        )
+    else:
+        yield Check("ok", "open files", f"{files} are allowed")
+
+
+def _applications(settings: Settings) -> Iterator[Check]:
+    from courtyard.kernel.application import UnknownApplication, installed  # noqa: PLC0415 - slow
+
+    try:
+        found = installed(settings.applications)
+    except UnknownApplication as error:
+        yield Check("fail", "applications", str(error), "correct `applications`, or install what is missing")
+    except Exception as error:  # noqa: BLE001 - foreign code: any fault of it is a finding
+        yield Check("fail", "applications", f"one cannot be loaded: {_short(error)}")
+    else:
+        yield Check("ok", "applications", ", ".join(application.name for application in found) or "none")
+
+
+async def _database(settings: Settings) -> Check:
+    path = settings.sqlite_path
+    if path is not None and not path.exists():
+        return Check("ok", "database", f"SQLite, {path} is made at the first start")
+    if path is not None and _mode(path) & 0o077 and _mode(path.parent) & 0o077:
+        return Check("fail", "database", f"{path} can be read by other users", f"chmod 600 {path}")
+    where = without_password(settings.database_url)
+    started = time.perf_counter()
+    try:
+        async with asyncio.timeout(PROBE_SECONDS):
+            version = await _postgresql_version(settings) if path is None else _sqlite_version(path)
+    except Exception as error:  # noqa: BLE001 - whatever a driver raises is the finding
+        return Check(
+            "fail",
+            "database",
+            f"{where} does not answer: {_short(error)}",
+            "start it, or correct database.url",
+        )
+    return Check("ok", "database", f"{version} at {where}, {_milliseconds(started)}")
+
+
+def _sqlite_version(path: Path) -> str:
+    # Read-only, so that looking never makes a file or takes a lock that a writer waits for.
+    with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=PROBE_SECONDS)) as connection:
+        (version,) = connection.execute("SELECT sqlite_version()").fetchone()
+        (journal,) = connection.execute("PRAGMA journal_mode").fetchone()
+    return f"SQLite {version} ({journal})"
+
+
+async def _postgresql_version(settings: Settings) -> str:
+    import asyncpg  # noqa: PLC0415 - only where there is a PostgreSQL
+
+    connection = await asyncpg.connect(settings.database_url, timeout=PROBE_SECONDS)
+    try:
+        version = await connection.fetchval("SHOW server_version")
+    finally:
+        connection.terminate()
+    return f"PostgreSQL {version}"
+
+
+async def _migrations(settings: Settings) -> AsyncIterator[Check]:
+    # Imported here, because all of the server comes with it.
+    from courtyard.kernel.database import Database  # noqa: PLC0415
+    from courtyard.kernel.database.migrations import states  # noqa: PLC0415
+    from courtyard.server import parts  # noqa: PLC0415
+
+    database = Database(settings.database_url, settings.database)
+    try:
+        async with asyncio.timeout(PROBE_SECONDS):
+            found = await states(database, parts(settings))
+    except Exception as error:  # noqa: BLE001 - as for the database
+        yield Check("fail", "migrations", f"their state cannot be read: {_short(error)}")
+        return
+    finally:
+        await database.close()
+    for state in found:
+        if state.newer_than_code:
+            yield Check(
+                "fail",
+                "migrations",
+                f"{state.module} is at {state.current}, which is newer than this Courtyard",
+                "install the Courtyard that migrated it",
+            )
+        elif state.pending and settings.auto_migrate:
+            yield Check("warn", "migrations", f"{state.module}: {len(state.pending)} run at the next start")
+        elif state.pending:
+            pending = f"{state.module}: {len(state.pending)} still to be run"
+            yield Check("fail", "migrations", pending, "courtyard migrate up")
+    if all(state.ready for state in found):
+        yield Check("ok", "migrations", "up to date")
+
+
+async def _redis(settings: Settings) -> Check:
+    if settings.redis_url is None:
+        return Check("ok", "redis", "not configured, which is enough for one server process")
+    from redis.asyncio import Redis  # noqa: PLC0415 - only where there is one
+
+    where = without_password(settings.redis_url)
+    started = time.perf_counter()
+    client = Redis.from_url(settings.redis_url, socket_timeout=PROBE_SECONDS, socket_connect_timeout=PROBE_SECONDS)
+    try:
+        information = await client.info("server")
+    except Exception as error:  # noqa: BLE001 - as for the database
+        return Check("fail", "redis", f"{where} does not answer: {_short(error)}", "start it, or correct redis.url")
+    finally:
+        await client.aclose()
+    return Check("ok", "redis", f"Redis {information['redis_version']} at {where}, {_milliseconds(started)}")
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def _milliseconds(started: float) -> str:
+    return f"{(time.perf_counter() - started) * 1000:.1f} ms"
+
+
+def _short(error: Exception) -> str:
+    """Return the first line of an error, or its kind where it says nothing."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

@@ -1,0 +1,39 @@
+"""Databases: how rows are described, read, changed and moved between versions.
+
+Stands on the settings alone. Knows nothing of requests, accounts or events; what a statement may see is decided by
+who writes it, except for the tenant, which is part of every statement here.
+"""
+
+from courtyard.kernel.database.database import Database
+from courtyard.kernel.database.errors import DatabaseUnavailable, UniqueViolation
+from courtyard.kernel.database.models import WORKSPACE, MainBase, WorkspaceBase
+from courtyard.kernel.database.pages import DEFAULT_LIMIT, Cursor, Limit, Number, Page, page, sort_key
+from courtyard.kernel.database.placement import INSTALLATION, Placement, SharedPlacement
+from courtyard.kernel.database.statements import Prepared
+from courtyard.kernel.database.types import AnyOf, Json, UtcDateTime
+from courtyard.kernel.database.unit import ReadUnit, UnitOfWork
+
+__all__ = [
+    "DEFAULT_LIMIT",
+    "INSTALLATION",
+    "WORKSPACE",
+    "AnyOf",
+    "Cursor",
+    "Database",
+    "DatabaseUnavailable",
+    "Json",
+    "Limit",
+    "MainBase",
+    "Number",
+    "Page",
+    "Placement",
+    "Prepared",
+    "ReadUnit",
+    "SharedPlacement",
+    "UniqueViolation",
+    "UnitOfWork",
+    "UtcDateTime",
+    "WorkspaceBase",
+    "page",
+    "sort_key",
+]

@@ -1,0 +1,49 @@
+"""Which database a workspace lives in."""
+
+from collections.abc import Sequence
+from typing import Protocol
+from uuid import UUID
+
+from typing_extensions import override
+
+from courtyard.kernel.database.database import Database
+
+# The tenant of what belongs to no workspace (idempotency keys and events of accounts); it lives in the main database.
+INSTALLATION = UUID(int=0)
+
+
+class Placement(Protocol):
+    """Knows the main database and the database of each workspace."""
+
+    @property
+    def main(self) -> Database:
+        """The database of accounts, sessions, workspaces and memberships."""
+        ...
+
+    async def database_of(self, workspace_id: UUID) -> Database:
+        """Return the database that holds the rows of a workspace."""
+        ...
+
+    def databases(self) -> Sequence[Database]:
+        """Return every database that is in use, the main one first."""
+        ...
+
+
+class SharedPlacement(Placement):
+    """The default: every workspace lives in the main database."""
+
+    def __init__(self, main: Database) -> None:
+        self._main = main
+
+    @property
+    @override
+    def main(self) -> Database:
+        return self._main
+
+    @override
+    async def database_of(self, workspace_id: UUID) -> Database:
+        return self._main
+
+    @override
+    def databases(self) -> Sequence[Database]:
+        return (self._main,)

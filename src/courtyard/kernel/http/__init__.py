@@ -1,0 +1,43 @@
+"""The web layer: what every request goes through, and the decorators that handlers are declared with.
+
+Stands on the context. Knows no account and no application: who is who it asks the identity of the runtime.
+"""
+
+from pathlib import Path
+
+from courtyard.kernel.application import Application
+from courtyard.kernel.http.authentication import ACCESS_COOKIE, REFRESH_COOKIE
+from courtyard.kernel.http.edge import Edge
+from courtyard.kernel.http.endpoints import API, PUBLIC, SIGNED_IN, Answer, delete, get, patch, post
+from courtyard.kernel.http.errors import HeadersTooLarge, RequestTimeout
+from courtyard.kernel.http.exchange import Exchange, StrictRequest
+from courtyard.kernel.http.models import IdempotencyKeyRow
+from courtyard.kernel.http.problems import EXCEPTION_HANDLERS
+
+__all__ = [
+    "ACCESS_COOKIE",
+    "API",
+    "EXCEPTION_HANDLERS",
+    "PUBLIC",
+    "REFRESH_COOKIE",
+    "SIGNED_IN",
+    "Answer",
+    "Edge",
+    "Exchange",
+    "HeadersTooLarge",
+    "IdempotencyKeyRow",
+    "RequestTimeout",
+    "StrictRequest",
+    "delete",
+    "get",
+    "idempotency",
+    "patch",
+    "post",
+]
+
+idempotency = Application(
+    name="idempotency",
+    description="Keys that make a repeated request harmless.",
+    models=(IdempotencyKeyRow,),
+    migrations=Path(__file__).parent / "migrations",
+)

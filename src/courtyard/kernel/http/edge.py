@@ -1,0 +1,132 @@
+"""The outermost layer around the framework: request id, bounds, security headers, time-out, access log, metrics."""
+
+import asyncio
+import re
+import time
+from uuid import UUID
+
+import structlog
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+from courtyard.kernel.errors import Problem
+from courtyard.kernel.http.errors import HeadersTooLarge, InternalError, RequestTimeout
+from courtyard.kernel.http.exchange import Exchange, bind
+from courtyard.kernel.http.problems import MEDIA_TYPE, encode_problem
+from courtyard.kernel.ids import new_id
+from courtyard.kernel.runtime import Runtime
+from courtyard.kernel.telemetry import REQUESTS
+
+log = structlog.get_logger("courtyard.access")
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
+UNROUTED = "(none)"
+CONTENT_SECURITY_POLICY = (
+    b"default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
+    b"object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
+)
+CONTENT_SECURITY_POLICY = (
+    b"default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
+    b"object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
+)
+
+
+class Edge:
+    """Wraps the application of the framework.
+
+    Args:
+        app: what answers.
+        runtime: the process.
+    """
+
+    def __init__(self, app: ASGIApp, runtime: Runtime) -> None:
+        self._app = app
+        self._runtime = runtime
+        server = runtime.settings.server
+        self._max_header_bytes = server.max_header_bytes
+        self._timeout = server.request_timeout_seconds
+        self._log = runtime.settings.telemetry.access_log
+        self._headers = _security_headers(https=runtime.settings.public_url.startswith("https:"))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        request_id, header_bytes = b"", 0
+        for name, value in scope["headers"]:
+            header_bytes += len(name) + len(value)
+            if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+                request_id = value
+        request_id = request_id or new_id().hex.encode()
+        exchange = Exchange(self._runtime, request_id.decode())
+        bind(scope, exchange)
+        status = 0
+
+        async def finish(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id), *self._headers]
+            await send(message)
+
+        problem: Problem | None = None
+        if header_bytes > self._max_header_bytes:
+            problem = HeadersTooLarge()
+        else:
+            try:
+                async with asyncio.timeout(self._timeout):
+                    await self._app(scope, receive, finish)
+            except TimeoutError:
+                problem = RequestTimeout()
+            except Exception:
+                log.exception("http.fault", path=scope["path"])
+                problem = InternalError()
+        if problem is not None and status == 0:
+            await _answer(problem, exchange, finish)
+        self._account(scope, exchange, status, time.perf_counter() - started)
+
+    def _account(self, scope: HTTPScope, exchange: Exchange, status: int, seconds: float) -> None:
+        # The template of the route, never the path: a path holds ids, and anybody can make up new ones.
+        route = scope.get("path_template") or UNROUTED
+        REQUESTS.observe((scope["method"], route, str(status)), seconds)
+        if self._log:
+            account_id: UUID | None = exchange.account_id
+            log.info(
+                "http.request",
+                request_id=exchange.request_id,
+                method=scope["method"],
+                path=scope["path"],
+                route=route,
+                status=status,
+                milliseconds=round(seconds * 1000, 2),
+                account_id=account_id and str(account_id),
+                problem=exchange.error,
+            )
+
+
+async def _answer(problem: Problem, exchange: Exchange, send: Send) -> None:
+    exchange.error = problem.code
+    body = encode_problem(problem, exchange.request_id)
+    headers = [
+        (b"content-type", MEDIA_TYPE.encode()),
+        (b"content-length", str(len(body)).encode()),
+        *((name.lower().encode(), value.encode()) for name, value in problem.headers.items()),
+    ]
+    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _security_headers(*, https: bool) -> list[tuple[bytes, bytes]]:
+    """Return the headers of every answer (OWASP Secure Headers; ASVS 5.0, V3.4)."""
+    headers = [
+        (b"x-content-type-options", b"nosniff"),
+        (b"referrer-policy", b"no-referrer"),
+        (b"x-frame-options", b"DENY"),
+        (b"cross-origin-opener-policy", b"same-origin"),
+        (b"content-security-policy", CONTENT_SECURITY_POLICY),
+    ]
+    if https:
+        headers.append((b"strict-transport-security", b"max-age=31536000; includeSubDomains"))
+    return headers

@@ -1,0 +1,358 @@
+"""Decorators for handlers: they open the context, commit once, and answer in the shape that all routes share.
+
+    @post("/workspaces/{workspace:str}/chat/conversations", permission="chat.conversation.open")
+    async def open_conversation(context: Context, data: NewConversation) -> Conversation: ...
+
+A handler that takes a `Context` changes something and is committed when it returns; one that takes a `ReadContext`
+reads. Path and query parameters and `data` are arguments like any other. A handler that takes `version` is given the
+number in `If-Match`, or None.
+"""
+
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+
+import msgspec
+from litestar import Litestar, Request, Response
+from litestar.datastructures import Cookie
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import JSONBody, PathParameter, QueryParameter
+from litestar.types import ASGIApp, Method, Receive, Scope, Send
+from msgspec import Meta
+from typing_extensions import override
+
+from courtyard.kernel.context import Context, ReadContext
+from courtyard.kernel.database import DatabaseUnavailable
+from courtyard.kernel.errors import (
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    PreconditionFailed,
+    Problem,
+    Unauthenticated,
+    Unavailable,
+)
+from courtyard.kernel.http import idempotency
+from courtyard.kernel.http.authentication import SAFE_METHODS, principal_of
+from courtyard.kernel.http.errors import (
+    ContentTooLarge,
+    CsrfFailed,
+    HeadersTooLarge,
+    IdempotencyKeyReused,
+    RequestTimeout,
+    UnsupportedMediaType,
+)
+from courtyard.kernel.http.exchange import Exchange, StrictRequest
+
+API = "/api/v1"
+# Rules of routes that no role decides about.
+PUBLIC = "public"
+SIGNED_IN = "signed in"
+NOT_MODIFIED = 304
+# A version is a `bigint`.
+_TAG = re.compile('"([0-9]{1,18})"')
+
+_BOUNDS = ("ge", "gt", "le", "lt", "max_length", "min_length", "multiple_of", "pattern")
+
+WorkspaceName = Annotated[
+    str, Meta(min_length=1, max_length=63, pattern="^[0-9a-z-]+$(?!\\n)", description="Slug or id of the workspace.")
+]
+
+T = TypeVar("T")
+Handler = Callable[..., Awaitable[Any]]
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True)
+class Answer(Generic[T]):
+    """An answer that is more than a body.
+
+    Attributes:
+        body: the Struct.
+        cookies: to be set.
+    """
+
+    body: T
+    cookies: Sequence[Cookie] = field(default_factory=tuple)
+
+
+def get(path: str, *, permission: str, **options: Any) -> Callable[[Handler], HTTPRouteHandler]:
+    """Declare a handler that reads. See `_route` for the options."""
+    return _route("GET", path, permission, status=200, **options)
+
+
+def post(
+    path: str,
+    *,
+    permission: str,
+    status: int = 201,
+    idempotent: bool = True,
+    **options: Any,
+) -> Callable[[Handler], HTTPRouteHandler]:
+    """Declare a handler that makes something or moves it on; it takes `Idempotency-Key` unless told otherwise."""
+    return _route("POST", path, permission, status=status, idempotent=idempotent, **options)
+
+
+def patch(path: str, *, permission: str, **options: Any) -> Callable[[Handler], HTTPRouteHandler]:
+    """Declare a handler that changes fields (JSON merge patch, RFC 7396)."""
+    return _route("PATCH", path, permission, status=200, **options)
+
+
+def delete(path: str, *, permission: str, **options: Any) -> Callable[[Handler], HTTPRouteHandler]:
+    """Declare a handler that removes something."""
+    return _route("DELETE", path, permission, status=204, **options)
+
+
+def _route(
+    method: Method,
+    path: str,
+    permission: str,
+    *,
+    status: int,
+    idempotent: bool = False,
+    problems: Sequence[type[Problem]] = (),
+    absolute: bool = False,
+) -> Callable[[Handler], HTTPRouteHandler]:
+    """Make a function into a route.
+
+    Args:
+        method: of HTTP.
+        path: below `/api/v1`.
+        permission: the rule, by its name, or `PUBLIC` or `SIGNED_IN`. It is documented and walked by a test; the
+            service is what enforces it.
+        status: of success.
+        idempotent: whether `Idempotency-Key` counts.
+        problems: what the route may answer with, beside what every such route may.
+        absolute: whether the path is not below `/api/v1`.
+    """
+
+    def decorate(function: Handler) -> HTTPRouteHandler:
+        hints = get_type_hints(function, include_extras=True)
+        endpoint = _endpoint(function, hints, status, idempotent=idempotent, public=permission == PUBLIC)
+        _sign(endpoint, function, hints, path)
+        takes_version = "version" in hints
+        summary, _, description = inspect.getdoc(function).partition("\n\n") if function.__doc__ else ("", "", "")  # type: ignore[union-attr]
+        known = [
+            *_common_problems(
+                method, path, permission, has_body="data" in hints, idempotent=idempotent, takes_version=takes_version
+            ),
+            *problems,
+        ]
+        handler = _RouteHandler(
+            path if absolute else API + path,
+            http_method=method,
+            status_code=status,
+            opt={
+                "permission": permission,
+                "decoder": msgspec.json.Decoder(hints["data"]) if "data" in hints else None,
+                "idempotent": idempotent,
+                "takes_version": takes_version,
+                "problems": known,
+                "answer": _body_of(hints),
+                "media_type": "application/json",
+            },
+            summary=summary.rstrip("."),
+            description=" ".join(description.split("Raises:")[0].split()) or None,
+            operation_id=function.__name__,
+        )
+        return handler(endpoint)
+
+    return decorate
+
+
+def _endpoint(
+    function: Handler, hints: dict[str, Any], success: int, *, idempotent: bool, public: bool
+) -> Callable[..., Awaitable["JsonResponse"]]:
+    """Wrap a handler in what happens at the edge, under the signature that the framework is to see."""
+    context_type: type[ReadContext] = hints["context"]
+    takes_request, takes_version = "request" in hints, "version" in hints
+    changes = issubclass(context_type, Context)
+
+    async def endpoint(request: StrictRequest, **arguments: Any) -> "JsonResponse":
+        exchange = request.exchange
+        context = await _open(context_type, exchange, request, public=public)
+        arguments.pop("workspace", None)
+        if takes_request:
+            arguments["request"] = request
+        if takes_version:
+            arguments["version"] = _version_of(request)
+        if not changes:
+            return _response(request, await function(context=context, **arguments), success)
+        return await _carry_out(context, request, function, arguments)
+
+    async def _carry_out(
+        context: Context, request: StrictRequest, function: Handler, arguments: dict[str, Any]
+    ) -> "JsonResponse":
+        # The key of somebody who is not signed in counts where that is no matter, and is not even looked at elsewhere.
+        takes_key = idempotent and (public or context.principal is not None)
+        key = idempotency.key_of(request) if takes_key else None
+        try:
+            if key is not None and (answer := await idempotency.claim(context, request, key)) is not None:
+                await context.rollback()
+                return JsonResponse(answer.status, answer.body, [(b"idempotent-replayed", b"true")])
+            response = _response(request, await function(context=context, **arguments), success)
+            if key is not None:
+                await idempotency.keep(context, key, success, response.body)
+            await context.commit()
+        except Problem as problem:
+            await (context.commit() if problem.commits else context.rollback())
+            raise
+        except BaseException:
+            await context.rollback()
+            raise
+        return response
+
+    return endpoint
+
+
+async def _open(kind: type[ReadContext], exchange: Exchange, request: StrictRequest, *, public: bool) -> Any:  # noqa: ANN401
+    runtime = exchange.runtime
+    # What is open to everybody looks at no credential: with an old cookie one can still log in, or refresh it.
+    principal = None if public else await principal_of(runtime, request)
+    if principal is not None:
+        exchange.account_id = principal.account_id
+    named = request.path_params.get("workspace")
+    access = None if named is None else await runtime.identity.access(runtime, principal, named)
+    return kind(runtime, principal, access, exchange.request_id)
+
+
+def _response(request: StrictRequest, result: Any, success: int) -> "JsonResponse":  # noqa: ANN401
+    headers: list[tuple[bytes, bytes]] = []
+    if isinstance(result, Answer):
+        headers += [cookie.to_encoded_header() for cookie in result.cookies]
+        result = result.body
+    if result is None:
+        return JsonResponse(success, b"", headers)
+    version = getattr(result, "version", None)
+    if version is not None:
+        etag = f'"{version}"'
+        headers.append((b"etag", etag.encode()))
+        if request.method == "GET" and _lists(request.headers.get("if-none-match", ""), etag):
+            return JsonResponse(NOT_MODIFIED, b"", headers)
+    return JsonResponse(success, _encode(result), headers)
+
+
+class JsonResponse:
+    """An answer that is encoded already. The framework's own response costs more than encoding a page does."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(self, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        self.status = status
+        self.body = body
+        self.headers = headers
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send the answer."""
+        headers = self.headers
+        if self.body:
+            length = str(len(self.body)).encode()
+            headers = [(b"content-type", b"application/json"), (b"content-length", length), *headers]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": False})
+
+
+class _RouteHandler(HTTPRouteHandler):
+    """A route whose function has made the response itself."""
+
+    @override
+    async def to_response(self, app: Litestar, data: Any, request: Request[Any, Any, Any]) -> ASGIApp:
+        response: ASGIApp = data
+        return response
+
+
+def _lists(header: str, etag: str) -> bool:
+    """Return whether `If-None-Match` has a tag, in the weak comparison (RFC 9110, section 13.1.2)."""
+    return any(tag.strip().removeprefix("W/") in {etag, "*"} for tag in header.split(","))
+
+
+def _version_of(request: StrictRequest) -> int | None:
+    """Return the version that `If-Match` names; None where there is no such header, or it takes any.
+
+    Raises:
+        PreconditionFailed: it is not a tag that this server gave out.
+    """
+    header = request.headers.get("if-match")
+    if header is None or header.strip() == "*":
+        return None
+    tag = _TAG.fullmatch(header.strip())
+    if tag is None:
+        raise PreconditionFailed
+    return int(tag[1])
+
+
+def _sign(endpoint: Callable[..., Any], function: Handler, hints: dict[str, Any], path: str) -> None:
+    """Give the wrapper the arguments of the handler, with the request in place of what the edge provides."""
+    inner = inspect.signature(function).parameters
+    keyword_only = inspect.Parameter.KEYWORD_ONLY
+    parameters = [inspect.Parameter("request", keyword_only, annotation=StrictRequest)]
+    if "{workspace:str}" in path:
+        annotation = _marked("workspace", WorkspaceName, path)
+        parameters.append(inspect.Parameter("workspace", keyword_only, annotation=annotation))
+    for name, parameter in inner.items():
+        if name not in {"context", "request", "version"}:
+            parameters.append(parameter.replace(kind=keyword_only, annotation=_marked(name, hints[name], path)))
+    result = Response[_body_of(hints)]  # type: ignore[valid-type, misc]
+    endpoint.__name__ = function.__name__
+    endpoint.__doc__ = function.__doc__
+    endpoint.__module__ = function.__module__
+    endpoint.__signature__ = inspect.Signature(parameters, return_annotation=result)  # type: ignore[attr-defined]
+    endpoint.__annotations__ = {
+        **{parameter.name: parameter.annotation for parameter in parameters},
+        "return": result,
+    }
+
+
+def _marked(name: str, annotation: Any, path: str) -> Any:  # noqa: ANN401
+    """Say in the type of an argument where it comes from, as the framework wants it.
+
+    What is marked so has its bounds in the mark: the framework looks at no other then.
+    """
+    if name == "data":
+        return JSONBody[annotation]  # type: ignore[misc]
+    said = getattr(annotation, "__metadata__", ())
+    if any(isinstance(mark, QueryParameter) for mark in said):
+        return annotation
+    # Behind `| None` the bounds are those of the other member.
+    inner = (one for member in get_args(annotation) for one in getattr(member, "__metadata__", ()))
+    metas = [one for one in (*said, *inner) if isinstance(one, Meta)]
+    bounds = {bound: value for meta in metas for bound in _BOUNDS if (value := getattr(meta, bound)) is not None}
+    mark = PathParameter if f"{{{name}:" in path else QueryParameter
+    return Annotated[annotation, mark(**bounds)]
+
+
+def _body_of(hints: dict[str, Any]) -> Any:  # noqa: ANN401
+    """Return the type of what a handler answers with, None for nothing."""
+    answer = hints.get("return")
+    body = get_args(answer)[0] if get_origin(answer) is Answer else answer
+    return None if body is type(None) else body
+
+
+def _common_problems(
+    method: Method, path: str, permission: str, *, has_body: bool, idempotent: bool, takes_version: bool
+) -> list[type[Problem]]:
+    known: list[type[Problem]] = [
+        InvalidInput,
+        HeadersTooLarge,
+        Unavailable,
+        DatabaseUnavailable,
+        RequestTimeout,
+    ]
+    if permission != PUBLIC:
+        known += [Unauthenticated]
+        if method not in SAFE_METHODS:
+            known += [CsrfFailed]
+    if permission not in {PUBLIC, SIGNED_IN}:
+        known += [Forbidden, NotFound]
+    elif "{" in path:
+        known += [NotFound]
+    if has_body:
+        known += [ContentTooLarge, UnsupportedMediaType]
+    if idempotent:
+        known += [IdempotencyKeyReused]
+    if takes_version:
+        known += [PreconditionFailed]
+    return known

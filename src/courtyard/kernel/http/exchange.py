@@ -1,0 +1,85 @@
+"""One request and its answer: what the edge knows of it before and after the framework has its turn."""
+
+from typing import Any
+
+import msgspec
+from litestar import Request
+from litestar.exceptions import ClientException
+from litestar.types import Scope
+from typing_extensions import override
+
+from courtyard.kernel.errors import FieldError, InvalidInput
+from courtyard.kernel.http.errors import ContentTooLarge, UnsupportedMediaType
+from courtyard.kernel.runtime import Runtime
+from courtyard.kernel.schema import pointer_of
+
+STATE = "courtyard"
+TOO_LARGE = 413
+
+
+class Exchange:
+    """What is known of a request outside of its handler.
+
+    Attributes:
+        runtime: the process.
+        request_id: identifies the request in logs, problems and the header `X-Request-ID`.
+        account_id: who asked, once that is known.
+        error: the code of the problem that was the answer.
+    """
+
+    __slots__ = ("account_id", "error", "request_id", "runtime")
+
+    def __init__(self, runtime: Runtime, request_id: str) -> None:
+        self.runtime = runtime
+        self.request_id = request_id
+        self.account_id: Any = None
+        self.error: str | None = None
+
+
+def bind(scope: Scope, exchange: Exchange) -> None:
+    """Make the exchange known to whoever has the scope."""
+    scope[STATE] = exchange  # type: ignore[literal-required]  # ASGI allows keys of servers and middleware
+
+
+def exchange_of(scope: Scope) -> Exchange | None:
+    """Return the exchange that a scope belongs to."""
+    exchange: Exchange | None = scope.get(STATE)  # type: ignore[assignment]
+    return exchange
+
+
+class StrictRequest(Request[Any, Any, Any]):
+    """A request whose JSON is decoded straight into the Struct of the handler, with nothing coerced."""
+
+    @property
+    def exchange(self) -> Exchange:
+        """What the edge knows of this request."""
+        exchange = exchange_of(self.scope)
+        if exchange is None:
+            raise RuntimeError("a request that has not come in through the edge")
+        return exchange
+
+    @override
+    async def body(self) -> bytes:
+        try:
+            return await super().body()
+        except ClientException as error:
+            if error.status_code == TOO_LARGE:
+                raise ContentTooLarge from error
+            raise
+
+    @override
+    async def json(self) -> Any:
+        media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type != "application/json":
+            raise UnsupportedMediaType
+        decoder = self.route_handler.opt["decoder"]
+        try:
+            return decoder.decode(await self.body())
+        except msgspec.ValidationError as error:
+            message = str(error)
+            detail = message.partition(" - at ")[0]
+            raise InvalidInput(errors=[FieldError(detail, pointer=pointer_of(message))]) from error
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise InvalidInput(
+                f"The body is not JSON: {error}.", errors=[FieldError("malformed", pointer="")]
+            ) from error

@@ -1,0 +1,50 @@
+"""Prometheus metrics: `courtyard_<noun>_<verb>_<unit>`, with labels from closed sets."""
+
+from collections.abc import Sequence
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
+
+# When each series began: half as many lines again, which hardly anybody reads.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+REGISTRY = CollectorRegistry()
+ProcessCollector(namespace="courtyard", registry=REGISTRY)
+
+
+class LabelledHistogram:
+    """A histogram whose children are kept at hand: finding one through the library costs more than observing."""
+
+    def __init__(self, name: str, description: str, labels: Sequence[str], buckets: Sequence[float]) -> None:
+        self._histogram = Histogram(name, description, labels, buckets=buckets, registry=REGISTRY)
+        self._children: dict[tuple[str, ...], Histogram] = {}
+
+    def observe(self, labels: tuple[str, ...], value: float) -> None:
+        """Count one observation."""
+        child = self._children.get(labels)
+        if child is None:
+            child = self._children[labels] = self._histogram.labels(*labels)
+        child.observe(value)
+
+
+REQUESTS = LabelledHistogram(
+    "courtyard_request_answer_seconds",
+    "Time from the first byte of a request to the end of its answer.",
+    ("method", "route", "status"),
+    (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+SOCKET_EVENTS = LabelledHistogram(
+    "courtyard_socket_event_answer_seconds",
+    "Time from a socket event to its acknowledgement.",
+    ("event", "outcome"),
+    (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+SOCKETS = Gauge("courtyard_sockets_open", "Connected sockets.", registry=REGISTRY)
+SOCKETS_CUT = Counter("courtyard_sockets_cut", "Sockets that were cut.", ["reason"], registry=REGISTRY)
+for _reason in ("session_ended", "too_slow"):
+    SOCKETS_CUT.labels(_reason)

@@ -1,0 +1,26 @@
+"""What the server says about itself: the front page, the API explorer, the documents, health and metrics.
+
+Stands on the kernel and its declarations. Knows no application by name.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from courtyard.kernel.application import Application
+from courtyard.site import openapi, permission_table
+from courtyard.site.asyncapi import asyncapi_document
+from courtyard.site.errors import CannotStart
+from courtyard.site.preparation import prepare
+from courtyard.site.routes import ROUTES
+
+__all__ = ["ROUTES", "CannotStart", "asyncapi_document", "openapi_document", "permissions_page", "prepare"]
+
+
+def openapi_document(parts: Sequence[Application]) -> dict[str, Any]:
+    """Return the OpenAPI document of these parts, and of what the server says about itself."""
+    return openapi.openapi_document(parts, ROUTES)
+
+
+def permissions_page(parts: Sequence[Application]) -> str:
+    """Return the reference page of the permissions and roles of these parts."""
+    return permission_table.permissions_page(parts, ROUTES)

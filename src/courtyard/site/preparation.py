@@ -1,0 +1,65 @@
+"""Before the first request: the databases are brought up to date, or the server says why it does not start."""
+
+import structlog
+
+from courtyard.kernel.database import Database, DatabaseUnavailable
+from courtyard.kernel.database.migrations import MigrationError, State, address, pending
+from courtyard.kernel.runtime import Runtime
+from courtyard.site.errors import CannotStart
+
+log = structlog.get_logger()
+
+
+def named_databases(runtime: Runtime) -> dict[str, Database]:
+    """Return every database with the name that health and metrics give it: `database`, then `database-2` and so on."""
+    databases = runtime.placement.databases()
+    return {"database" if number == 1 else f"database-{number}": one for number, one in enumerate(databases, 1)}
+
+
+async def pending_in(runtime: Runtime, database: Database) -> list[State]:
+    """Return the parts whose tables in a database are not those of this code.
+
+    Raises:
+        DatabaseUnavailable: it does not answer.
+    """
+    return await pending(database, runtime.parts, main=database is runtime.placement.main)
+
+
+async def prepare(runtime: Runtime) -> None:
+    """Bring the databases up to date where that happens by itself, and refuse to start where it does not.
+
+    Raises:
+        CannotStart: with one line for the operator.
+    """
+    for database in named_databases(runtime).values():
+        where = address(database.url)
+        try:
+            states = await pending_in(runtime, database)
+            if states and runtime.settings.auto_migrate:
+                await _migrate(runtime, database)
+                states = []
+        except DatabaseUnavailable as error:
+            raise CannotStart(f"{where} does not answer: {error.__cause__ or error.detail}") from error
+        except MigrationError as error:
+            raise CannotStart(str(error)) from error
+        newer = [state for state in states if state.newer_than_code]
+        if newer:
+            raise CannotStart(
+                f"{where}: {newer[0].module} is at revision {newer[0].current}, which this version of Courtyard does "
+                "not know: run the version that migrated it"
+            )
+        if states:
+            modules = ", ".join(state.module for state in states)
+            raise CannotStart(f"{where}: migrations are pending ({modules}): run `courtyard migrate up`")
+
+
+async def _migrate(runtime: Runtime, database: Database) -> None:
+    # Alembic is slow to load, and most starts have nothing for it to do.
+    from courtyard.kernel.database.migrator import upgrade  # noqa: PLC0415
+
+    await upgrade(
+        database,
+        runtime.parts,
+        main=database is runtime.placement.main,
+        say=lambda line: log.info("database.migrating", step=line),
+    )

@@ -1,0 +1,433 @@
+"""Every route, socket event and topic by every kind of caller, as `permissions.txt` says it.
+
+Something new fails here until it has a row in the table and a way to ask for it below.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import httpx2
+import pytest
+import socketio
+from litestar.handlers import HTTPRouteHandler
+
+from courtyard.kernel.context import EVERYBODY
+from courtyard.kernel.http import PUBLIC, SIGNED_IN
+from courtyard.server import Server
+from tests.conftest import Servers
+from tests.factories import PASSWORD, Conversation, Factory, Person, Workspace, ok, unique
+from tests.services import Kind
+from tests.sockets import Socket
+
+ROWS = [
+    line.split()
+    for line in (Path(__file__).parent / "permissions.txt").read_text().splitlines()
+    if line and not line.startswith("#")
+]
+IDENTITIES = ROWS[0][1:]
+TABLE = {f"{kind} {name}": dict(zip(IDENTITIES, answers, strict=True)) for kind, name, *answers in ROWS[1:]}
+# Those whose place is a role in the workspace and nothing else.
+BY_ROLE = {
+    "member": "member",
+    "volunteer": "chat.volunteer",
+    "supervisor": "chat.supervisor",
+    "administrator": "administrator",
+    "owner": "owner",
+}
+STAFF = ("volunteer", "supervisor", "administrator", "owner")
+
+
+@dataclass
+class Cast:
+    """The workspace and everybody who comes to it. They stay for all rows."""
+
+    make: Factory
+    workspace: Workspace
+    elsewhere: Workspace
+    people: dict[str, Person]
+    sockets: dict[str, Socket] = field(default_factory=dict)
+
+    async def conversation(self, identity: str, *, claimed: bool = False) -> Conversation:
+        """Open a conversation that nobody has touched; `claimed` by staff, by the caller where the caller is staff."""
+        staff = self.people[identity if identity in STAFF else "volunteer"]
+        return await self.make.conversation(
+            self.workspace, visitor=self.people["opener"], claimed_by=staff if claimed else None
+        )
+
+    async def fresh_session(self, identity: str) -> dict[str, Any]:
+        """Return a session of this kind of caller that may be ended."""
+        person = self.people.get(identity)
+        if person is None or person.email is None:
+            login = await self.make.nobody.post("/sessions/anonymous", json={"name": "Visitor"})
+        else:
+            login = await self.make.nobody.post("/sessions", json={"email": person.email, "password": PASSWORD})
+        session: dict[str, Any] = ok(login)
+        return session
+
+
+async def make_cast(make: Factory) -> Cast:
+    workspace, elsewhere = await make.workspace(), await make.workspace()
+    people = {
+        "opener": await make.visitor("Opener"),
+        "visitor": await make.visitor("Visitor"),
+        "person": await make.person("Person"),
+        **{name: await make.member(workspace, role, name=name) for name, role in BY_ROLE.items() if name != "owner"},
+        "owner": workspace.owner,
+        "foreign": elsewhere.owner,
+    }
+    return Cast(make, workspace, elsewhere, people)
+
+
+@pytest.fixture(scope="module")
+def casts() -> dict[Kind, Cast]:
+    return {}
+
+
+@pytest.fixture
+async def cast(casts: dict[Kind, Cast], database_kind: Kind, make: Factory) -> Cast:
+    """Everybody, on a kind of database."""
+    if database_kind not in casts:
+        casts[database_kind] = await make_cast(make)
+    # Sockets belong to the test, people stay.
+    known = casts[database_kind]
+    return Cast(make, known.workspace, known.elsewhere, known.people)
+
+
+# ------------------------------------------------------------------------------------------------------- HTTP
+
+Ask: TypeAlias = Callable[[Cast, str, httpx2.AsyncClient], Awaitable[httpx2.Response]]
+ASK: dict[str, Ask] = {}
+
+
+def asks(ask: Ask) -> Ask:
+    """Say how an operation is asked for; the function has its name."""
+    ASK[ask.__name__] = ask
+    return ask
+
+
+def site(path: str) -> Ask:
+    async def ask(cast: Cast, _: str, http: httpx2.AsyncClient) -> httpx2.Response:
+        return await http.get(cast.make.server.url + path)
+
+    return ask
+
+
+ASK |= {
+    "get_front_page": site("/"),
+    "get_explorer": site("/explorer"),
+    "get_explorer_file": site("/explorer/explorer.js"),
+    "get_openapi": site("/openapi.json"),
+    "get_asyncapi": site("/asyncapi.json"),
+    "get_live": site("/health/live"),
+    "get_ready": site("/health/ready"),
+    "get_metrics": site("/metrics"),
+}
+
+
+@asks
+async def register(_: Cast, __: str, http: httpx2.AsyncClient) -> httpx2.Response:
+    new = {"email": f"{unique('new')}@example.org", "password": PASSWORD, "name": "New"}
+    return await http.post("/accounts", json=new)
+
+
+@asks
+async def log_in(cast: Cast, identity: str, http: httpx2.AsyncClient) -> httpx2.Response:
+    email = (cast.people.get(identity) or cast.people["person"]).email or cast.people["person"].email
+    return await http.post("/sessions", json={"email": email, "password": PASSWORD})
+
+
+@asks
+async def enter_as_visitor(_: Cast, __: str, http: httpx2.AsyncClient) -> httpx2.Response:
+    return await http.post("/sessions/anonymous", json={"name": "Visitor"})
+
+
+@asks
+async def refresh_session(cast: Cast, identity: str, http: httpx2.AsyncClient) -> httpx2.Response:
+    session = await cast.fresh_session(identity)
+    return await http.post("/sessions/refresh", json={"refresh_token": session["refresh_token"]})
+
+
+@asks
+async def log_out(cast: Cast, identity: str, http: httpx2.AsyncClient) -> httpx2.Response:
+    headers = {}
+    if identity != "nobody":
+        headers["Authorization"] = f"Bearer {(await cast.fresh_session(identity))['access_token']}"
+    return await http.delete("/sessions/current", headers=headers)
+
+
+@asks
+async def get_me(_: Cast, __: str, http: httpx2.AsyncClient) -> httpx2.Response:
+    return await http.get("/me")
+
+
+@asks
+async def change_me(_: Cast, __: str, http: httpx2.AsyncClient) -> httpx2.Response:
+    return await http.patch("/me", json={"name": "Other name"})
+
+
+@asks
+async def create_workspace(_: Cast, __: str, http: httpx2.AsyncClient) -> httpx2.Response:
+    return await http.post("/workspaces", json={"slug": unique("new"), "name": "New"})
+
+
+@asks
+async def list_my_workspaces(_: Cast, __: str, http: httpx2.AsyncClient) -> httpx2.Response:
+    return await http.get("/workspaces")
+
+
+@asks
+async def get_workspace(cast: Cast, _: str, http: httpx2.AsyncClient) -> httpx2.Response:
+    return await http.get(cast.workspace.path)
+
+
+@asks
+async def change_workspace(cast: Cast, _: str, http: httpx2.AsyncClient) -> httpx2.Response:
+    return await http.patch(cast.workspace.path, json={"name": "Other name"})
+
+
+@asks
+async def list_roles(cast: Cast, _: str, http: httpx2.AsyncClient) -> httpx2.Response:
+    return await http.get(f"{cast.workspace.path}/roles")
+
+
+@asks
+async def list_members(cast: Cast, _: str, http: httpx2.AsyncClient) -> httpx2.Response:
+    return await http.get(f"{cast.workspace.path}/members")
+
+
+@asks
+async def get_member(cast: Cast, _: str, http: httpx2.AsyncClient) -> httpx2.Response:
+    return await http.get(f"{cast.workspace.path}/members/{cast.people['volunteer'].id}")
+
+
+@asks
+async def add_member(cast: Cast, _: str, http: httpx2.AsyncClient) -> httpx2.Response:
+    new = {"email": (await cast.make.person()).email, "roles": ["member"]}
+    return await http.post(f"{cast.workspace.path}/members", json=new)
+
+
+@asks
+async def change_member(cast: Cast, _: str, http: httpx2.AsyncClient) -> httpx2.Response:
+    other = await cast.make.member(cast.workspace, "member")
+    return await http.patch(f"{cast.workspace.path}/members/{other.id}", json={"roles": ["chat.volunteer"]})
+
+
+@asks
+async def remove_member(cast: Cast, _: str, http: httpx2.AsyncClient) -> httpx2.Response:
+    other = await cast.make.member(cast.workspace, "member")
+    return await http.delete(f"{cast.workspace.path}/members/{other.id}")
+
+
+@asks
+async def open_conversation(cast: Cast, _: str, http: httpx2.AsyncClient) -> httpx2.Response:
+    return await http.post(cast.workspace.conversations, json={"message": {"text": "hello"}})
+
+
+@asks
+async def list_conversations(cast: Cast, _: str, http: httpx2.AsyncClient) -> httpx2.Response:
+    return await http.get(cast.workspace.conversations)
+
+
+@asks
+async def get_conversation(cast: Cast, identity: str, http: httpx2.AsyncClient) -> httpx2.Response:
+    return await http.get((await cast.conversation(identity)).path)
+
+
+@asks
+async def claim_conversation(cast: Cast, identity: str, http: httpx2.AsyncClient) -> httpx2.Response:
+    return await http.post(f"{(await cast.conversation(identity)).path}/claim")
+
+
+@asks
+async def close_conversation(cast: Cast, identity: str, http: httpx2.AsyncClient) -> httpx2.Response:
+    return await http.post(f"{(await cast.conversation(identity)).path}/close")
+
+
+@asks
+async def list_messages(cast: Cast, identity: str, http: httpx2.AsyncClient) -> httpx2.Response:
+    return await http.get((await cast.conversation(identity)).messages)
+
+
+@asks
+async def send_message(cast: Cast, identity: str, http: httpx2.AsyncClient) -> httpx2.Response:
+    conversation = await cast.conversation(identity, claimed=True)
+    return await http.post(conversation.messages, json={"text": "hello"})
+
+
+# ---------------------------------------------------------------------------------------------------- sockets
+
+Call: TypeAlias = Callable[[Cast, str, Socket], Awaitable[dict[str, Any]]]
+CALL: dict[str, Call] = {}
+
+
+def calls(event: str, *, claimed: bool = False, listens: bool = False, **payload: Any) -> None:
+    """Say how a socket event about a conversation is sent.
+
+    Args:
+        event: its name.
+        claimed: whether the conversation has been claimed before.
+        listens: whether the caller tries to listen to it first.
+        payload: its fields, with `{id}` for the conversation.
+    """
+
+    async def call(cast: Cast, identity: str, socket: Socket) -> dict[str, Any]:
+        conversation = await cast.conversation(identity, claimed=claimed)
+        in_workspace = {"workspace": cast.workspace.slug}
+        if listens:
+            await socket.call("subscribe", {**in_workspace, "topic": conversation.topic})
+        filled = {
+            key: value.format(id=conversation.id) if isinstance(value, str) else value for key, value in payload.items()
+        }
+        answer: dict[str, Any] = await socket.call(event, {**in_workspace, **filled})
+        return answer
+
+    CALL[event] = call
+
+
+TOPIC = "chat.conversation:{id}"
+calls("subscribe", topic=TOPIC)
+calls("unsubscribe", topic=TOPIC, listens=True)
+calls("typing", topic=TOPIC, typing=True, listens=True)
+calls("chat.conversation.open", subject="Help")
+calls("chat.conversation.claim", conversation_id="{id}")
+calls("chat.conversation.close", conversation_id="{id}")
+calls("chat.message.send", claimed=True, conversation_id="{id}", text="hello")
+
+TOPICS = {"chat.conversation": TOPIC, "chat.queue": "chat.queue"}
+
+
+def told(answer: dict[str, Any]) -> str:
+    return str(answer["problem"]["status"]) if "problem" in answer else "ok"
+
+
+# ------------------------------------------------------------------------------------------------------ walks
+
+
+def rows(kind: str) -> list[str]:
+    return [row.partition(" ")[2] for row in TABLE if row.startswith(f"{kind} ")]
+
+
+@pytest.mark.parametrize("operation", rows("http"))
+async def test_every_route_answers_everybody_as_the_table_says(cast: Cast, operation: str) -> None:
+    found = {}
+    for identity in IDENTITIES:
+        client = cast.make.nobody if identity == "nobody" else cast.people[identity].http
+        answer = await ASK[operation](cast, identity, client)
+        found[identity] = "ok" if answer.is_success else str(answer.status_code)
+    assert found == TABLE[f"http {operation}"]
+
+
+async def test_every_event_and_topic_answers_everybody_as_the_table_says(cast: Cast) -> None:
+    found: dict[str, dict[str, str]] = {row: {} for row in TABLE if not row.startswith("http ")}
+    with pytest.raises(socketio.exceptions.ConnectionError):
+        await cast.make.socket(None)
+    for identity in IDENTITIES[1:]:
+        socket = await cast.make.socket(cast.people[identity])
+        for event, call in CALL.items():
+            found[f"socket {event}"][identity] = told(await call(cast, identity, socket))
+        for topic, name in TOPICS.items():
+            conversation = await cast.conversation(identity)
+            payload = {"workspace": cast.workspace.slug, "topic": name.format(id=conversation.id)}
+            found[f"topic {topic}"][identity] = told(await socket.call("subscribe", payload))
+    assert found == {
+        row: {identity: answer for identity, answer in answers.items() if identity != "nobody"}
+        for row, answers in TABLE.items()
+        if row in found
+    }
+    assert all(TABLE[row]["nobody"] == "401" for row in found)
+
+
+async def test_ids_of_another_workspace_lead_nowhere_under_ones_own(cast: Cast) -> None:
+    """Whoever may do everything at home gets no further with the ids of others in path, payload or topic."""
+    owner, conversation = cast.people["foreign"], await cast.conversation("foreign", claimed=True)
+    home = cast.elsewhere.path
+    path = f"{cast.elsewhere.conversations}/{conversation.id}"
+    answers = [
+        await owner.http.get(path),
+        await owner.http.get(f"{path}/messages"),
+        await owner.http.post(f"{path}/claim"),
+        await owner.http.post(f"{path}/close"),
+        await owner.http.post(f"{path}/messages", json={"text": "hello"}),
+        await owner.http.get(f"{home}/members/{cast.people['volunteer'].id}"),
+        await owner.http.patch(f"{home}/members/{cast.people['volunteer'].id}", json={"roles": ["member"]}),
+        await owner.http.delete(f"{home}/members/{cast.people['volunteer'].id}"),
+    ]
+    assert [answer.status_code for answer in answers] == [404] * len(answers)
+    socket = await cast.make.socket(owner)
+    at_home = {"workspace": cast.elsewhere.slug}
+    about = {**at_home, "conversation_id": str(conversation.id)}
+    acknowledgements = [
+        await socket.call("subscribe", {**at_home, "topic": conversation.topic}),
+        await socket.call("chat.conversation.claim", about),
+        await socket.call("chat.conversation.close", about),
+        await socket.call("chat.message.send", {**about, "text": "hello"}),
+    ]
+    assert [told(answer) for answer in acknowledgements] == ["404"] * len(acknowledgements)
+    cursor = ok(await cast.people["owner"].http.get(f"{cast.workspace.conversations}?limit=1"))["next"]
+    if cursor is not None:
+        assert ok(await owner.http.get(f"{cast.elsewhere.conversations}?cursor={cursor}"))["items"] == []
+
+
+# ---------------------------------------------------------------------------------------------- completeness
+
+
+@pytest.fixture(scope="module")
+async def app(servers: Servers) -> Server:
+    return (await servers.of("sqlite")).app
+
+
+def routes_of(app: Server) -> Iterator[HTTPRouteHandler]:
+    for route in app.http.routes:
+        for handler in getattr(route, "route_handlers", ()):
+            # The framework answers OPTIONS by itself, which tells the methods of a path.
+            if set(handler.http_methods) != {"OPTIONS"}:
+                yield handler
+
+
+def test_every_route_has_a_row(app: Server) -> None:
+    names = {str(handler.operation_id) for handler in routes_of(app)}
+    assert names == set(rows("http"))
+    assert names == set(ASK)
+
+
+def test_every_route_names_a_rule_that_there_is(app: Server) -> None:
+    known = {name for part in app.runtime.parts for name in part.permissions} | {PUBLIC, SIGNED_IN}
+    for handler in routes_of(app):
+        assert handler.opt["permission"] in known, handler.operation_id
+
+
+def test_every_socket_event_has_a_row(app: Server) -> None:
+    events = {handler.event for part in app.runtime.parts for handler in part.sockets}
+    assert events == set(rows("socket"))
+    assert events == set(CALL)
+
+
+def test_every_topic_has_a_row(app: Server) -> None:
+    topics = {topic.kind for part in app.runtime.parts for topic in part.topics}
+    assert topics == set(rows("topic"))
+    assert topics == set(TOPICS)
+
+
+def rules(app: Server) -> Iterator[tuple[str, str]]:
+    """Return the rule that each row of the table is documented with."""
+    yield from ((f"http {handler.operation_id}", handler.opt["permission"]) for handler in routes_of(app))
+    for part in app.runtime.parts:
+        yield from ((f"socket {handler.event}", handler.permission) for handler in part.sockets)
+        yield from ((f"topic {topic.kind}", topic.permission) for topic in part.topics)
+
+
+def test_the_documented_rule_is_the_one_that_holds(app: Server) -> None:
+    roles = app.runtime.roles
+    for row, rule in rules(app):
+        answers = TABLE[row]
+        if rule == PUBLIC:
+            assert set(answers.values()) == {"ok"}, row
+            continue
+        assert answers["nobody"] == "401", row
+        if rule not in {name for permissions in roles.values() for name in permissions}:
+            continue
+        for identity, role in BY_ROLE.items():
+            granted = rule in roles[role] | roles[EVERYBODY]
+            assert (answers[identity] == "ok") == granted, f"{row}: {identity}, {rule}"
