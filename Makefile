@@ -16,11 +16,11 @@ UV = VIRTUAL_ENV="$(CURDIR)/$(VENV)" UV_COMPILE_BYTECODE=1 $(BIN)/uv pip
 CODE := $(wildcard src tests benchmarks)
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 QUICK := not services and not node and not slow
-NODE_PROJECTS := $(wildcard tests/*/js/package.json benchmarks/peers/*/package.json)
+NODE_PROJECTS := $(wildcard tests/*/js/package.json tests/*/*/js/package.json benchmarks/peers/*/package.json)
 # Root on Debian installs what is missing; anybody else is told what it is.
 APT := apt-get install --yes --no-install-recommends
 
-.PHONY: help setup demo test check quick format types coverage bench services browser node lock clean
+.PHONY: help setup demo test check quick format messages types coverage bench services browser node lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -95,6 +95,8 @@ check: setup ## Format, lint, types, borders, dead code, spelling, generated doc
 	$(BIN)/courtyard openapi --check
 	$(BIN)/courtyard asyncapi --check
 	$(BIN)/courtyard permissions --check
+	$(BIN)/courtyard limits --check
+	$(BIN)/courtyard audit-names --check
 	$(BIN)/courtyard migrate check
 	$(PYTEST) -m "$(QUICK)"
 
@@ -104,6 +106,16 @@ quick: setup ## The tests that need no services (ARGS="-k chat")
 format: setup ## Format the code and repair what ruff can
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --fix $(CODE)
+
+# Obsolete messages go; a message that only resembles an old one is not guessed (it would be wrong and look right).
+messages: setup ## Bring the catalogues of all languages up to date with the texts of the templates
+	@mkdir -p build
+	@$(BIN)/pybabel --quiet extract --mapping=pyproject.toml --add-location=file --sort-by-file --no-wrap \
+		--output=build/courtyard.pot src
+	@for each in src/courtyard/locale/*/LC_MESSAGES/courtyard.po; do \
+		$(BIN)/pybabel --quiet update --domain=courtyard --input-file=build/courtyard.pot --output-file=$$each \
+		--locale=$$(basename $$(dirname $$(dirname $$each))) --no-fuzzy-matching --ignore-obsolete --no-wrap \
+		--ignore-pot-creation-date && echo "$$each"; done
 
 coverage: setup ## All tests with branch coverage, as a table
 	$(BIN)/coverage erase

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,8 +25,17 @@ COMMAND: Final = Path(sys.executable).with_name("courtyard")
 API: Final = "/api/v1"
 WORKSPACE: Final = "bench"
 PASSWORD: Final = "a long and plain passphrase"
+LIMITS: Final = (
+    "accounts.enter_by_address",
+    "accounts.login_by_address",
+    "accounts.register_by_address",
+    "http.requests_by_account",
+    "http.requests_by_address",
+)
 # The sockets of the one room are shared out among this many accounts.
 VOLUNTEERS: Final = 8
+MAIL_SECONDS: Final = 10.0
+CODE: Final = re.compile(r"^\s+([0-9]{6})\r?$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -49,6 +61,8 @@ class Courtyard:
             "COURTYARD_DATA_DIR": str(directory / "data"),
             "COURTYARD_TELEMETRY__LOG_FORMAT": "json",
             "COURTYARD_SECURITY__ACCESS_TOKEN_SECONDS": "86400",
+            # All load comes from one address and few accounts: everything is counted, and the amounts are greater.
+            "COURTYARD_LIMITS__POLICIES": ",".join(f"{name}=100000000/minute" for name in LIMITS),
         }
         if database is not None:
             environment["COURTYARD_DATABASE__URL"] = database
@@ -99,7 +113,9 @@ def _fill(installation: Courtyard, port: int) -> Courtyard:
 
     def enter(name: str) -> str:
         email = f"{name}@example.org"
-        post("/accounts", {"email": email, "password": PASSWORD, "name": name})
+        started = post("/accounts", {"email": email, "password": PASSWORD, "name": name})
+        proof = {"by": "code", "challenge_id": started["challenge_id"], "code": _code_for(installation, email)}
+        post("/accounts/confirm", proof)
         return str(post("/sessions", {"email": email, "password": PASSWORD})["access_token"])
 
     owner = enter("owner")
@@ -124,3 +140,17 @@ def _fill(installation: Courtyard, port: int) -> Courtyard:
     # Staff may write once somebody has claimed the conversation.
     post(f"{inside}/chat/conversations/{conversation_id}/claim", {}, volunteers[0])
     return replace(installation, seats=tuple(seats), room=Room(WORKSPACE, conversation_id, tuple(volunteers)))
+
+
+def _code_for(installation: Courtyard, email: str) -> str:
+    """Wait for the mail with the code, which the server writes into a folder, and return the code."""
+    deadline = time.monotonic() + MAIL_SECONDS
+    while time.monotonic() < deadline:
+        for path in (installation.directory / "data" / "outbox").glob("[!.]*.eml"):
+            mail = message_from_bytes(path.read_bytes(), policy=policy.default)
+            text = mail.get_body(("plain",))
+            found = CODE.search(text.get_content()) if text is not None and mail["To"] == email else None
+            if found is not None:
+                return found[1]
+        time.sleep(0.02)
+    raise BenchmarkError(f"no mail with a code has come to {email}")

@@ -4,8 +4,7 @@ Every test that asks for `server` or `make` runs on SQLite and, marked `services
 database are shared by all tests of a process: what a test makes has names of its own, so tests do not see each other.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Mapping
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from typing import Any, NoReturn, Protocol
 
 import httpx2
@@ -14,9 +13,15 @@ import structlog
 
 from courtyard.kernel.clock import Clock
 from courtyard.kernel.database import Placement
+from tests.commands import place, run
 from tests.factories import Factory
+from tests.mailbox import Mailbox
+from tests.openid import Browser, OpenidStandIn
 from tests.running import MovableClock, RunningServer, make_settings
 from tests.services import Databases, Kind, RedisSpace
+
+# Fixtures that stand elsewhere.
+__all__ = ["place", "run"]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -59,18 +64,31 @@ def database_kind(request: pytest.FixtureRequest) -> Kind:
     return kind
 
 
+@pytest.fixture(scope="session")
+async def stand_ins() -> AsyncIterator[dict[str, OpenidStandIn]]:
+    """The OpenID providers that the servers of this process know, by name."""
+    started = {"company": OpenidStandIn(), "partner": OpenidStandIn()}
+    for each in started.values():
+        await each.start()
+    yield started
+    for each in started.values():
+        await each.stop()
+
+
 class Servers:
     """The servers that tests share, one for each kind of database, started when they are first needed."""
 
-    def __init__(self, databases: Databases, data_dir: Path) -> None:
+    def __init__(self, databases: Databases, stand_ins: Mapping[str, OpenidStandIn]) -> None:
         self._databases = databases
-        self._data_dir = data_dir
+        self._providers = {name: each.settings() for name, each in stand_ins.items()}
         self._running: dict[Kind, RunningServer] = {}
 
     async def of(self, kind: Kind) -> RunningServer:
         """Return the server on a kind of database."""
         if kind not in self._running:
-            server = RunningServer(make_settings(self._data_dir, await self._databases.shared(kind)))
+            url = await self._databases.shared(kind)
+            accounts = {"oidc": self._providers}
+            server = RunningServer(make_settings(self._databases.data_dir(url), url, accounts=accounts))
             await server.start()
             self._running[kind] = server
         return self._running[kind]
@@ -82,9 +100,9 @@ class Servers:
 
 
 @pytest.fixture(scope="session")
-async def servers(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Servers]:
+async def servers(databases: Databases, stand_ins: dict[str, OpenidStandIn]) -> AsyncIterator[Servers]:
     """The servers that tests share."""
-    started = Servers(databases, tmp_path_factory.mktemp("data"))
+    started = Servers(databases, stand_ins)
     yield started
     await started.stop()
 
@@ -102,6 +120,12 @@ def server_url(server: RunningServer) -> str:
 
 
 @pytest.fixture
+def mailbox(server: RunningServer) -> Mailbox:
+    """The mail that the server has delivered, to whoever a test made up."""
+    return Mailbox(server.settings.data_path)
+
+
+@pytest.fixture
 async def make(server: RunningServer) -> AsyncIterator[Factory]:
     """Makes people, workspaces and conversations on the server."""
     factory = Factory(server)
@@ -113,6 +137,26 @@ async def make(server: RunningServer) -> AsyncIterator[Factory]:
 def nobody(make: Factory) -> httpx2.AsyncClient:
     """A client without a login; paths begin behind `/api/v1`."""
     return make.nobody
+
+
+@pytest.fixture
+def company(stand_ins: dict[str, OpenidStandIn]) -> Iterator[OpenidStandIn]:
+    """The OpenID provider `company`, which forgets with the test what the test has told it."""
+    yield stand_ins["company"]
+    stand_ins["company"].behave()
+
+
+@pytest.fixture
+def partner(stand_ins: dict[str, OpenidStandIn]) -> Iterator[OpenidStandIn]:
+    """Another OpenID provider, `partner`."""
+    yield stand_ins["partner"]
+    stand_ins["partner"].behave()
+
+
+@pytest.fixture
+def browser(server: RunningServer) -> Browser:
+    """A browser of somebody who has never been here."""
+    return Browser(server)
 
 
 @pytest.fixture
@@ -144,7 +188,7 @@ class ServerFactory(Protocol):
 
 
 @pytest.fixture
-async def server_factory(databases: Databases, database_kind: Kind, tmp_path: Path) -> AsyncIterator[ServerFactory]:
+async def server_factory(databases: Databases, database_kind: Kind) -> AsyncIterator[ServerFactory]:
     """Starts servers with other settings, a clock or a placement. They are stopped with the test."""
     started: list[RunningServer] = []
 
@@ -156,7 +200,9 @@ async def server_factory(databases: Databases, database_kind: Kind, tmp_path: Pa
         **sections: Mapping[str, Any],
     ) -> RunningServer:
         url = database or await databases.shared(database_kind)
-        server = RunningServer(make_settings(tmp_path, url, **sections), clock=clock, placement=placement)
+        server = RunningServer(
+            make_settings(databases.data_dir(url), url, **sections), clock=clock, placement=placement
+        )
         started.append(server)
         await server.start()
         return server

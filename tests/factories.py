@@ -6,6 +6,8 @@ from uuid import UUID, uuid4
 
 import httpx2
 
+from courtyard.kernel.accounts import NewAccount, create_person
+from courtyard.kernel.context import Context
 from courtyard.kernel.http import API
 from tests.running import RunningServer
 from tests.sockets import Json, Socket
@@ -140,12 +142,21 @@ class Factory:
         self._sockets: list[Socket] = []
 
     async def person(self, name: str = "Ada", *, email: str | None = None) -> Person:
-        """Register somebody and log in."""
+        """Let somebody have an account and log in."""
         email = email or f"{unique('person')}@example.org"
-        new = {"email": email, "password": PASSWORD, "name": name}
-        ok(await self.nobody.post("/accounts", json=new))
+        await self.account(email, name)
         login = ok(await self.nobody.post("/sessions", json={"email": email, "password": PASSWORD}))
         return self.signed_in(login)
+
+    async def account(self, email: str, name: str, password: str = PASSWORD) -> UUID:
+        """Make an account as `courtyard create-admin` does: registering takes a mail, and a test that is long."""
+        context = Context(self.server.runtime, None, None, "factory")
+        try:
+            account = await create_person(context, NewAccount(email=email, name=name, password=password))
+            await context.commit()
+        finally:
+            await context.rollback()
+        return account.id
 
     async def visitor(self, name: str = "Visitor") -> Person:
         """Let an anonymous visitor in."""

@@ -95,11 +95,13 @@ class ServerProcess(Process):
     """
 
     def __init__(self, folder: Path, name: str, settings: dict[str, str], *options: str) -> None:
+        self.folder = folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         own = {
             "DATA_DIR": str(folder / "data"),
             "SERVER__PORT": str(self.port),
+            "LIMITS__ENABLED": "false",
             "TELEMETRY__ACCESS_LOG": "false",
             "TELEMETRY__LOG_FORMAT": "json",
             "SECURITY__ARGON2_TIME_COST": "1",

@@ -15,15 +15,20 @@ from courtyard.kernel.clock import Clock
 from courtyard.kernel.database import Placement
 from courtyard.kernel.runtime import Runtime
 from courtyard.kernel.settings import (
+    AccountSettings,
+    AuditSettings,
     DatabaseSettings,
     EventSettings,
     Key,
+    LimitSettings,
+    MailSettings,
     RealtimeSettings,
     RedisSettings,
     SecuritySettings,
     ServerSettings,
     Settings,
     TelemetrySettings,
+    WorkspaceSettings,
 )
 from courtyard.kernel.settings_sources import new_key
 from courtyard.server import Server
@@ -34,8 +39,13 @@ SECTIONS: dict[str, Any] = {
     "database": DatabaseSettings,
     "redis": RedisSettings,
     "security": SecuritySettings,
+    "accounts": AccountSettings,
+    "workspaces": WorkspaceSettings,
     "events": EventSettings,
     "realtime": RealtimeSettings,
+    "mail": MailSettings,
+    "limits": LimitSettings,
+    "audit": AuditSettings,
     "telemetry": TelemetrySettings,
 }
 # The servers of one test process are processes of one installation.
@@ -45,6 +55,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "security": {**KEYS, "argon2_time_cost": 1, "argon2_memory_kib": 64, "argon2_parallelism": 1},
     "realtime": {"presence_grace_seconds": 0.2},
     "server": {"shutdown_timeout_seconds": 2},
+    # Tests come from one address, and are in a hurry. Those of limits have servers of their own.
+    "limits": {"enabled": False},
+    # A browser is made to find each server there (`tests/e2e`), on whichever port it listens.
+    "accounts": {"passkey_origins": ("http://localhost:8000",)},
 }
 
 
@@ -78,7 +92,9 @@ def make_settings(data_dir: Path, database_url: str, **sections: Mapping[str, An
     )
 
 
-class _WebServer(uvicorn.Server):
+class WebServer(uvicorn.Server):
+    """A web server in a task of this loop. `ready` is set when it listens, or has failed to."""
+
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.ready = asyncio.Event()
@@ -107,11 +123,19 @@ class RunningServer:
     """
 
     def __init__(self, settings: Settings, *, clock: Clock | None = None, placement: Placement | None = None) -> None:
-        self.settings = settings
-        self.app = Server(settings, clock=clock, placement=placement)
-        self.url = ""
         self._listener = listen("127.0.0.1", 0)
-        self._web_server = _WebServer(
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        if settings.server.public_url is None:
+            # What it sends to others leads back to it.
+            here = settings.server.model_copy(update={"public_url": self.url})
+            settings = settings.model_copy(update={"server": here})
+        self.settings = settings
+        try:
+            self.app = Server(settings, clock=clock, placement=placement)
+        except BaseException:
+            self._listener.close()
+            raise
+        self._web_server = WebServer(
             # As `courtyard serve` does it.
             uvicorn.Config(
                 self.app,
@@ -124,6 +148,7 @@ class RunningServer:
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,
                 timeout_graceful_shutdown=settings.server.shutdown_timeout_seconds,
             )
         )
@@ -140,8 +165,8 @@ class RunningServer:
         await self._web_server.ready.wait()
         if not self._web_server.started:
             await self._task
+            self._listener.close()
             raise RuntimeError("the server did not start")
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
     async def stop(self) -> None:
         """Stop, and let go of everything."""

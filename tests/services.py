@@ -77,6 +77,13 @@ class Databases:
             await database.close()
         return url
 
+    def data_dir(self, url: str) -> Path:
+        """Return the data directory of the servers on a database.
+
+        They share it as they share the mail that waits in the database, which any of them may deliver into its outbox.
+        """
+        return self._folder / f"{url.rpartition('/')[2]}.data"
+
     async def _server(self) -> str:
         if self._postgres is None and self._why_not is None:
             chosen = os.environ.get("COURTYARD_TEST_POSTGRES")

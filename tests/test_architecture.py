@@ -12,15 +12,18 @@ ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src"
 
 # Parts of the kernel that serve the others and are cut as their work asks. Every other package is a feature.
-INFRASTRUCTURE = {"database", "events", "http", "realtime", "telemetry"}
+INFRASTRUCTURE = {"database", "events", "http", "limits", "mail", "openid", "realtime", "telemetry", "trail"}
 FEATURE_FILES = {
     "__init__",
     "cli",
     "errors",
     "events",
+    "limits",
+    "mails",
     "models",
     "permissions",
     "queries",
+    "quotas",
     "routes",
     "rules",
     "schemas",
@@ -31,7 +34,7 @@ FEATURE_FILES = {
 }
 # What a feature implements for a layer below it, under the name of the interface.
 ADAPTERS = {"workspaces": {"identity"}}
-FEATURE_FOLDERS = {"migrations", "service", "templates"}
+FEATURE_FOLDERS = {"migrations", "queries", "routes", "rules", "schemas", "service", "store", "templates"}
 # Where SQL is written, and where a unit of work is opened and ends.
 STATEMENT_FILES = {"models", "queries", "service", "store"}
 STATEMENT_PARTS = (
@@ -42,6 +45,8 @@ STATEMENT_PARTS = (
 EDGE = (
     "courtyard.cli",
     "courtyard.server",
+    # What runs beside the requests, in units of work of its own.
+    "courtyard.kernel.audit.tasks",
     "courtyard.kernel.context",
     "courtyard.kernel.database",
     "courtyard.kernel.http",
@@ -51,10 +56,12 @@ STATEMENTS = {"delete", "insert", "select", "text", "update"}
 # What brings Alembic along, which a face would load into every server. Commands, and what prepares a start, import
 # it directly.
 SIDE_DOORS = {
+    "courtyard.kernel.audit.cli",
     "courtyard.kernel.database.authoring",
     "courtyard.kernel.database.cli",
     "courtyard.kernel.database.migrations",
     "courtyard.kernel.database.migrator",
+    "courtyard.kernel.mail.cli",
 }
 COMMANDS = {
     "courtyard.cli",

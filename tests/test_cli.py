@@ -15,9 +15,8 @@ import sys
 import tomllib
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import argon2
 import asyncpg
@@ -29,47 +28,17 @@ from courtyard.cli import app, main
 from courtyard.kernel.application import Application
 from courtyard.kernel.settings import load_settings
 from courtyard.kernel.settings_sources import new_key
+from tests.commands import Result, Run
+from tests.processes import PROGRAM
 
 POSTGRES = os.environ.get("COURTYARD_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432").rstrip("/")
 REDIS = os.environ.get("COURTYARD_TEST_REDIS", "redis://127.0.0.1:6379").rstrip("/")
-PROGRAM = [sys.executable, "-c", "from courtyard.cli import main; main()"]
-
-
-class Result(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Result]
 
 
 @pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory, and no setting from the outside."""
-    for name in os.environ:
-        if name.startswith("COURTYARD_"):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command in this process, as the console script does."""
-
-    def run(*arguments: str) -> Result:
-        # Typer puts a hook of its own in place, which this process must not keep.
-        monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-        monkeypatch.setattr(sys, "argv", ["courtyard", *arguments])
-        with pytest.raises(SystemExit) as left:
-            main()
-        out, err = capsys.readouterr()
-        status = left.value.code
-        assert isinstance(status, int)
-        return Result(status, out, err)
-
-    return run
+def everywhere(place: Path) -> Path:
+    """Every test is in a folder of its own."""
+    return place
 
 
 @pytest.fixture
@@ -213,11 +182,11 @@ class TestCreateAdmin:
         result = self.create(run, monkeypatch, "correct horse battery")
         assert result == Result(0, "ada@example.org owns the workspace help-line.\n", "")
         with contextlib.closing(sqlite3.connect(data / "courtyard.sqlite3")) as database:
-            ((email, roles, password_hash),) = database.execute(
-                "SELECT email, roles, password_hash FROM account JOIN membership ON account_id = account.id"
+            ((email, role, password_hash),) = database.execute(
+                "SELECT email, role, password_hash FROM account JOIN role_grant ON account_id = account.id"
             ).fetchall()
         assert email == "ada@example.org"
-        assert "owner" in roles
+        assert role == "owner"
         assert argon2.PasswordHasher().verify(password_hash, "correct horse battery")
 
     def test_what_is_there_already_is_left_alone(self, run: Run, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

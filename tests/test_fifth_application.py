@@ -15,6 +15,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.mailbox import Mailbox
 from tests.sockets import Socket
 
 ROOT = Path(__file__).parents[1]
@@ -105,8 +106,9 @@ def _address(process: "subprocess.Popen[bytes]", log: Path) -> str:
 class Member:
     """Somebody with an account, as a client of the server."""
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, url: str, name: str, mailbox: Mailbox) -> None:
         self.url = url
+        self.mailbox = mailbox
         self.name = name
         self.email = f"{name}-{secrets.token_hex(4)}@example.org"
         self.token = ""
@@ -114,7 +116,10 @@ class Member:
 
     async def log_in(self) -> None:
         credentials = {"email": self.email, "password": "correct horse battery"}
-        await self.ok("POST", "/accounts", {**credentials, "name": self.name})
+        started = await self.ok("POST", "/accounts", {**credentials, "name": self.name})
+        mail = await self.mailbox.wait_for(self.email)
+        proof = {"by": "code", "challenge_id": started["challenge_id"], "code": mail.code}
+        await self.ok("POST", "/accounts/confirm", proof)
         self.token = (await self.ok("POST", "/sessions", credentials))["access_token"]
         self.http.headers["Authorization"] = f"Bearer {self.token}"
 
@@ -125,9 +130,10 @@ class Member:
 
 
 @pytest.fixture
-async def people(url: str) -> AsyncIterator[tuple[Member, Member, Member]]:
+async def people(url: str, environment: dict[str, str]) -> AsyncIterator[tuple[Member, Member, Member]]:
     """An owner, a reader and a stranger."""
-    members = Member(url, "owner"), Member(url, "reader"), Member(url, "stranger")
+    mailbox = Mailbox(Path(environment["COURTYARD_DATA_DIR"]))
+    members = Member(url, "owner", mailbox), Member(url, "reader", mailbox), Member(url, "stranger", mailbox)
     for member in members:
         await member.log_in()
     yield members

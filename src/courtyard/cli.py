@@ -5,11 +5,14 @@ kernel.
 """
 
 import asyncio
+import getpass
 import json
+import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 import typer
 from typer.core import TyperGroup
@@ -17,13 +20,21 @@ from typing_extensions import override
 
 if TYPE_CHECKING:
     from courtyard.kernel.application import Application
+    from courtyard.kernel.context import Context
     from courtyard.kernel.database import Placement
+    from courtyard.kernel.runtime import Runtime
     from courtyard.kernel.settings import Settings
+    from courtyard.kernel.trail import Described
+    from courtyard.kernel.workspaces import Explanation
+
+T = TypeVar("T")
 
 SETTINGS_PAGE = Path("docs/reference/settings.md")
 OPENAPI_FILE = Path("docs/reference/openapi.json")
 ASYNCAPI_FILE = Path("docs/reference/asyncapi.json")
 PERMISSIONS_PAGE = Path("docs/reference/permissions.md")
+LIMITS_PAGE = Path("docs/reference/limits.md")
+AUDIT_NAMES_PAGE = Path("docs/reference/audit-names.md")
 OPERATIONAL_ERROR = 2
 INTERRUPTED = 130
 
@@ -36,11 +47,12 @@ class CommandError(Exception):
 
 
 class Commands(TyperGroup):
-    """The commands here and, where a name is not known, those of the application of that name."""
+    """The commands here and, where a name is not known, those of the part of the house of that name."""
 
     @override
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        return super().get_command(ctx, cmd_name) or _application_commands(cmd_name)
+        ctx.obj = _working
+        return super().get_command(ctx, cmd_name) or _part_commands(cmd_name)
 
 
 app = typer.Typer(
@@ -126,6 +138,29 @@ def create_admin(
 
 
 @app.command()
+def why(
+    email: Annotated[str, typer.Argument(help="Address of the account.")],
+    permission: Annotated[str, typer.Argument(help="Such as chat.message.send.")],
+    workspace: Annotated[str, typer.Option(help="Slug of the workspace.")],
+    thing: Annotated[str | None, typer.Option(help="KIND:ID of one thing, such as chat.conversation:0193….")] = None,
+) -> None:
+    """Say whether somebody may do something in a workspace, and why. The status is 0 for yes and 1 for no."""
+    explanation = asyncio.run(_explain(email, permission, workspace, thing))
+    typer.echo(f"{email} {'may' if explanation.allowed else 'may not'} {permission} in {workspace}")
+    for reason in explanation.reasons:
+        said = {
+            "role": reason.role,
+            "on": None if reason.scope_type is None else f"{reason.scope_type}:{reason.scope_id}",
+            "given by": reason.granted_by_name,
+            "since": reason.since,
+            "until": reason.expires_at,
+        }
+        words = [f"{word} {value}" for word, value in said.items() if value is not None]
+        typer.echo(f"  {reason.code.replace('_', ' ')}{': ' if words else ''}{', '.join(words)}")
+    raise typer.Exit(0 if explanation.allowed else 1)
+
+
+@app.command()
 def routes() -> None:
     """List every route with the permission that it asks for."""
     from courtyard import site  # noqa: PLC0415
@@ -167,12 +202,60 @@ def permissions(*, check: Check = False, write: Write = False) -> None:
     _emit(permissions_page(), PERMISSIONS_PAGE, "permissions", check=check, write=write)
 
 
+@app.command()
+def limits(*, check: Check = False, write: Write = False) -> None:
+    """Print the reference page of rate limits and quotas."""
+    from courtyard.server import limits_page  # noqa: PLC0415
+
+    _emit(limits_page(), LIMITS_PAGE, "limits", check=check, write=write)
+
+
+@app.command(context_settings=PASS_ON, add_help_option=False)
+def quotas(context: typer.Context) -> None:
+    """Show and set how much of something a workspace may have."""
+    from courtyard.kernel.quotas import commands  # noqa: PLC0415
+
+    typer.main.get_command(commands(_in_workspace))(args=context.args, prog_name=context.command_path)
+
+
+@app.command("audit-names")
+def audit_names(*, check: Check = False, write: Write = False) -> None:
+    """Print the reference page of the names in the audit log."""
+    from courtyard.server import audit_names_page  # noqa: PLC0415
+
+    _emit(audit_names_page(), AUDIT_NAMES_PAGE, "audit-names", check=check, write=write)
+
+
+@app.command(context_settings=PASS_ON, add_help_option=False)
+def audit(context: typer.Context) -> None:
+    """Read, verify and shorten the audit log."""
+    from courtyard.kernel.audit.cli import commands  # noqa: PLC0415
+
+    typer.main.get_command(commands(_opened))(args=context.args, prog_name=context.command_path)
+
+
 @app.command(context_settings=PASS_ON, add_help_option=False)
 def migrate(context: typer.Context) -> None:
     """Bring databases up to date, or write a new migration."""
     from courtyard.kernel.database.cli import commands  # noqa: PLC0415
 
     typer.main.get_command(commands(_databases))(args=context.args, prog_name=context.command_path)
+
+
+@app.command(context_settings=PASS_ON, add_help_option=False)
+def mail(context: typer.Context) -> None:
+    """Read the mails of the outbox, or send one to try the settings."""
+    from courtyard.kernel.mail.cli import commands  # noqa: PLC0415
+
+    typer.main.get_command(commands(_settings))(args=context.args, prog_name=context.command_path)
+
+
+@app.command(context_settings=PASS_ON, add_help_option=False)
+def keys(context: typer.Context) -> None:
+    """List keys, and let new ones take over."""
+    from courtyard.keys import commands  # noqa: PLC0415
+
+    typer.main.get_command(commands)(args=context.args, prog_name=context.command_path)
 
 
 @app.command()
@@ -190,7 +273,13 @@ def demo(
 @config.command("check")
 def config_check() -> None:
     """Say what is wrong with the settings; 0 if a server may start with them."""
+    from courtyard.kernel.runtime import limit_faults  # noqa: PLC0415
+    from courtyard.kernel.settings_sources import SettingsError  # noqa: PLC0415
+    from courtyard.server import parts  # noqa: PLC0415
+
     settings = _settings()
+    if faults := limit_faults(settings, parts(settings)):
+        raise SettingsError(*faults)
     typer.echo(f"The settings are good: {settings.mode}, {'SQLite' if settings.sqlite_path else 'PostgreSQL'}.")
 
 
@@ -235,17 +324,30 @@ def _databases() -> "tuple[Placement, Sequence[Application]]":
     return SharedPlacement(Database(settings.database_url, settings.database)), parts(settings)
 
 
+@asynccontextmanager
+async def _opened(*, make_secrets: bool = False) -> "AsyncIterator[Runtime]":
+    """Open what is configured, with databases that are up to date, and close it again."""
+    from courtyard import site  # noqa: PLC0415
+    from courtyard.kernel.runtime import Runtime  # noqa: PLC0415
+    from courtyard.kernel.settings import load_settings  # noqa: PLC0415
+    from courtyard.kernel.workspaces import DatabaseIdentity  # noqa: PLC0415
+    from courtyard.server import parts  # noqa: PLC0415
+
+    settings = load_settings(make_secrets=make_secrets)
+    runtime = Runtime.create(settings, parts(settings), DatabaseIdentity())
+    try:
+        await site.prepare(runtime)
+        yield runtime
+    finally:
+        await runtime.close()
+
+
 async def _create_admin(email: str, name: str, password: str, workspace: str) -> None:
     import msgspec  # noqa: PLC0415
 
-    from courtyard import site  # noqa: PLC0415
-    from courtyard.kernel.accounts import NewAccount, register  # noqa: PLC0415
-    from courtyard.kernel.context import Context  # noqa: PLC0415
-    from courtyard.kernel.runtime import Runtime  # noqa: PLC0415
+    from courtyard.kernel.accounts import NewAccount, create_person  # noqa: PLC0415
     from courtyard.kernel.schema import Email, Name, Password, Slug  # noqa: PLC0415
-    from courtyard.kernel.settings import load_settings  # noqa: PLC0415
-    from courtyard.kernel.workspaces import DatabaseIdentity, NewWorkspace, found_workspace  # noqa: PLC0415
-    from courtyard.server import parts  # noqa: PLC0415
+    from courtyard.kernel.workspaces import NewWorkspace, found_workspace  # noqa: PLC0415
 
     given = {"--email": (email, Email), "--name": (name, Name), "--workspace": (workspace, Slug)}
     for option, (value, kind) in {**given, "the password": (password, Password)}.items():
@@ -253,19 +355,77 @@ async def _create_admin(email: str, name: str, password: str, workspace: str) ->
             msgspec.convert(value, kind)
         except msgspec.ValidationError:
             raise CommandError(f"{option} is not valid: {get_args(kind)[1].description}") from None
-    settings = load_settings()
-    runtime = Runtime.create(settings, parts(settings), DatabaseIdentity())
-    try:
-        await site.prepare(runtime)
-        context = Context(runtime, None, None, "create-admin")
+    async with _working("create-admin") as context:
+        owner = await create_person(context, NewAccount(email=email, name=name, password=password))
+        await found_workspace(context, NewWorkspace(slug=workspace, name=workspace), owner.id)
+
+
+@asynccontextmanager
+async def _working(command: str, workspace: str | None = None) -> "AsyncIterator[Context]":
+    """Open a context for a command, in a workspace or outside of any, which is committed at its end."""
+    from courtyard.kernel.context import Context  # noqa: PLC0415
+    from courtyard.kernel.errors import NotFound  # noqa: PLC0415
+    from courtyard.kernel.trail import Origin  # noqa: PLC0415
+
+    async with _opened(make_secrets=True) as runtime:
         try:
-            owner = await register(context, NewAccount(email=email, name=name, password=password))
-            await found_workspace(context, NewWorkspace(slug=workspace, name=workspace), owner.id)
+            access = None if workspace is None else await runtime.identity.access(runtime, None, workspace)
+        except NotFound:
+            raise CommandError(f"there is no workspace {workspace}") from None
+        context = Context(runtime, None, access, command, Origin("cli", _described(command)))
+        try:
+            yield context
             await context.commit()
         finally:
             await context.rollback()
-    finally:
-        await runtime.close()
+
+
+def _described(command: str) -> "Callable[[], Described]":
+    """Return what the audit log is told of a command: which one, and who of this machine gave it."""
+    from courtyard.kernel.trail import Described  # noqa: PLC0415
+
+    def described() -> Described:
+        try:
+            user = getpass.getuser()
+        except (KeyError, OSError):
+            # A number without a name, as in many containers.
+            user = str(os.getuid())
+        return Described(arguments={"command": command, "user": user})
+
+    return described
+
+
+def _in_workspace(workspace: str, action: "Callable[[Context], Awaitable[T]]") -> "T":
+    return asyncio.run(_carry_out(workspace, action))
+
+
+async def _carry_out(workspace: str, action: "Callable[[Context], Awaitable[T]]") -> "T":
+    async with _working("command", workspace) as context:
+        return await action(context)
+
+
+async def _explain(email: str, permission: str, workspace: str, thing: str | None) -> "Explanation":
+    from uuid import UUID  # noqa: PLC0415
+
+    from courtyard.kernel.accounts import find_account_id  # noqa: PLC0415
+    from courtyard.kernel.schema import normalise_email  # noqa: PLC0415
+    from courtyard.kernel.workspaces import explain  # noqa: PLC0415
+
+    scope = None
+    if thing is not None:
+        kind, _, thing_id = thing.partition(":")
+        try:
+            scope = (kind, UUID(thing_id))
+        except ValueError:
+            raise CommandError("--thing is KIND:ID, such as chat.conversation:0193…") from None
+
+    async def look(context: "Context") -> "Explanation":
+        account_id = await find_account_id(context, normalise_email(email))
+        if account_id is None:
+            raise CommandError(f"nobody has the address {email}")
+        return await explain(context, account_id, permission, scope)
+
+    return await _carry_out(workspace, look)
 
 
 def _operational(error: Exception) -> Iterator[str]:
@@ -287,14 +447,15 @@ def _operational(error: Exception) -> Iterator[str]:
             pass
 
 
-def _application_commands(name: str) -> Any:  # noqa: ANN401 - Typer keeps the class of commands to itself
+def _part_commands(name: str) -> Any:  # noqa: ANN401 - Typer keeps the class of commands to itself
     from courtyard.kernel.application import installed  # noqa: PLC0415
+    from courtyard.server import KERNEL  # noqa: PLC0415
 
-    settings = _settings()
-    if name not in settings.applications:
+    parts = installed([name]) if name in _settings().applications else [part for part in KERNEL if part.name == name]
+    commands = parts[0].commands if parts else None
+    if commands is None:
         return None
-    (application,) = installed([name])
-    return None if application.commands is None else typer.main.get_command(application.commands)
+    return typer.main.get_command(commands if isinstance(commands, typer.Typer) else commands())
 
 
 def _emit(text: str, path: Path, command: str, *, check: bool, write: bool) -> None:

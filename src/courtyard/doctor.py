@@ -102,6 +102,7 @@ def _settings(settings: Settings) -> Iterator[Check]:
             "Argon2id is set weaker than advised",
             "remove security.argon2_* from the settings",
         )
+    yield _mail(settings)
     if settings.production and (settings.telemetry.log_level == "DEBUG" or sys.flags.dev_mode):
         yield Check(
             "warn",
@@ -109,6 +110,20 @@ def _settings(settings: Settings) -> Iterator[Check]:
             "debugging is on in production",
             "set telemetry.log_level to INFO, unset PYTHONDEVMODE",
         )
+
+
+def _mail(settings: Settings) -> Check:
+    mail = settings.mail
+    if mail.transport == "smtp":
+        return Check("ok", "mail", f"sent by {mail.smtp.host}:{mail.smtp.port}; `courtyard mail test ADDRESS` tries it")
+    if settings.production:
+        return Check(
+            "warn",
+            "mail",
+            "written into the outbox, where nobody who is meant reads it",
+            "set mail.transport to smtp",
+        )
+    return Check("ok", "mail", "written into the outbox (`courtyard mail outbox`)")
 
 
 def _files(settings: Settings) -> Iterator[Check]:
@@ -159,6 +174,19 @@ def _applications(settings: Settings) -> Iterator[Check]:
         yield Check("fail", "applications", f"one cannot be loaded: {_short(error)}")
     else:
         yield Check("ok", "applications", ", ".join(application.name for application in found) or "none")
+        yield from _limits(settings)
+
+
+def _limits(settings: Settings) -> Iterator[Check]:
+    from courtyard.kernel.runtime import limit_faults  # noqa: PLC0415 - slow
+    from courtyard.server import parts  # noqa: PLC0415
+
+    if faults := limit_faults(settings, parts(settings)):
+        yield from (Check("fail", "limits", fault, "correct it where it is set") for fault in faults)
+    elif settings.limits.enabled:
+        yield Check("ok", "limits", f"on, {len(settings.limits.policies)} with an amount of their own")
+    else:
+        yield Check("warn", "limits", "off: passwords can be guessed as fast as they are checked", "limits.enabled")
 
 
 async def _database(settings: Settings) -> Check:

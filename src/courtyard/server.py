@@ -1,7 +1,7 @@
 """Assembles the ASGI application: the kernel first, then each application that is installed and configured."""
 
 import gc
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,23 +10,32 @@ from litestar.config.cors import CORSConfig
 from litestar.types import Message, Receive, Scope, Send
 
 from courtyard import site
-from courtyard.kernel.accounts import SESSIONS_CHANNEL, accounts
+from courtyard.kernel.accounts import SESSIONS_CHANNEL, accounts, prune_accounts
 from courtyard.kernel.application import Application, installed
+from courtyard.kernel.audit import Keeper, audit
 from courtyard.kernel.clock import Clock
+from courtyard.kernel.context import Context
 from courtyard.kernel.database import Placement
-from courtyard.kernel.events import Signal, events
+from courtyard.kernel.events import Background, Signal, events
 from courtyard.kernel.http import EXCEPTION_HANDLERS, Edge, StrictRequest, idempotency
+from courtyard.kernel.key_watch import KeyWatch
+from courtyard.kernel.mail import MAIL_CHANNEL, Delivery, mail
+from courtyard.kernel.quotas import quotas
 from courtyard.kernel.realtime import PATH, Realtime, realtime
 from courtyard.kernel.runtime import Runtime
 from courtyard.kernel.settings import Settings, load_settings
 from courtyard.kernel.telemetry import configure_logs
-from courtyard.kernel.workspaces import DatabaseIdentity, workspaces
+from courtyard.kernel.trail import Origin
+from courtyard.kernel.workspaces import DatabaseIdentity, clean_up, workspaces
 
 # Not among the types of scopes that the framework's annotations name.
 LIFESPAN: str = "lifespan"
+# A new key signs some seconds after it was written (`courtyard.keys`), so every process has to look more often.
+KEY_WATCH_SECONDS = 1.0
+PRUNE_SECONDS = 3_600.0
 
 # In the order in which their tables are made.
-KERNEL = (accounts, workspaces, events, idempotency, realtime)
+KERNEL = (accounts, workspaces, quotas, events, idempotency, mail, realtime, audit)
 
 
 def parts(settings: Settings) -> list[Application]:
@@ -39,13 +48,19 @@ class Server:
 
     Attributes:
         runtime: the process.
+        audit: keeps the audit logs.
         realtime: its sockets.
+        mail: what delivers outgoing mail.
     """
 
     def __init__(self, settings: Settings, *, clock: Clock | None = None, placement: Placement | None = None) -> None:
         declared = parts(settings)
         self.runtime = Runtime.create(settings, declared, DatabaseIdentity(), clock=clock, placement=placement)
+        self.audit = Keeper(self.runtime)
         self.realtime = Realtime(self.runtime, [handler for part in declared for handler in part.sockets])
+        self.mail = Delivery(self.runtime)
+        self._keys = KeyWatch(settings, self.runtime.signing, self.runtime.encryption)
+        self._background = Background()
         self.http = web_application(declared, settings, lifespan=[self._lifespan])
         self._edge = Edge(self.http, self.runtime)
         self._refusal: site.CannotStart | None = None
@@ -54,7 +69,9 @@ class Server:
         """Answer a request, a socket, or the life-cycle of the server."""
         if scope["type"] == LIFESPAN:
             await self._edge(scope, receive, self._in_a_line(send))
-        elif scope["path"].startswith(PATH):
+            return
+        self.runtime.proxies.correct(scope)  # type: ignore[arg-type]  # a scope is a mapping to everybody else
+        if scope["path"].startswith(PATH):
             await self.realtime(scope, receive, send)
         else:
             await self._edge(scope, receive, send)
@@ -84,25 +101,54 @@ class Server:
             await self.stop()
 
     async def start(self) -> None:
-        """Begin to listen to other processes and to look after sockets."""
+        """Begin to listen to other processes, to look after sockets and to deliver mail."""
         await self.runtime.bus.start(self._heard)
         await self.runtime.bus.listen(SESSIONS_CHANNEL)
+        await self.runtime.bus.listen(MAIL_CHANNEL)
         self.runtime.dispatcher.start()
         self.realtime.start()
+        self.mail.start()
+        self.audit.start()
+        self._background.every(KEY_WATCH_SECONDS, self._keys.look)
+        self._background.every(PRUNE_SECONDS, self.prune)
+        self._background.every(self.runtime.settings.workspaces.sweep_seconds, self.clean_up)
         # What is there now stays: the collector need not look at it again, nor so often (a fifth to a third more
         # requests per second was measured).
         gc.collect()
         gc.freeze()
         gc.set_threshold(100_000, 50, 100)
 
+    async def prune(self) -> None:
+        """Remove credentials that are over, a bounded number of rows in each transaction."""
+        await self._until_done("prune", prune_accounts)
+
+    async def clean_up(self) -> None:
+        """Remove deleted workspaces and what else is over there, a bounded number of rows in each transaction."""
+        await self._until_done("clean-up", clean_up)
+
+    async def _until_done(self, name: str, step: Callable[[Context], Awaitable[bool]]) -> None:
+        is_more = True
+        while is_more:
+            context = Context(self.runtime, None, None, name, Origin("system"))
+            try:
+                is_more = await step(context)
+                await context.commit()
+            finally:
+                await context.rollback()
+
     async def stop(self) -> None:
         """Cut the sockets and let go of everything."""
+        await self._background.end()
         await self.realtime.stop()
+        await self.mail.stop()
+        await self.audit.stop()
         await self.runtime.close()
 
     def _heard(self, signal: Signal) -> None:
         if signal.channel == SESSIONS_CHANNEL:
             self.realtime.heard(signal)
+        elif signal.channel == MAIL_CHANNEL:
+            self.mail.heard(signal)
         else:
             self.runtime.dispatcher.heard(signal)
 
@@ -152,12 +198,22 @@ def permissions_page() -> str:
     return site.permissions_page(parts(load_settings(make_secrets=False)))
 
 
+def limits_page() -> str:
+    """Return the reference page of the limits and quotas of the configured applications."""
+    return site.limits_page(parts(load_settings(make_secrets=False)))
+
+
+def audit_names_page() -> str:
+    """Return the reference page of the names in the audit log of the configured applications."""
+    return site.audit_names_page(parts(load_settings(make_secrets=False)))
+
+
 def _cross_origin(settings: Settings) -> CORSConfig:
     return CORSConfig(
         allow_origins=list(settings.server.cors_origins),
         allow_credentials=True,
         # Pages of other origins read no other headers than these.
-        expose_headers=["ETag", "Idempotent-Replayed", "Retry-After", "X-Request-ID"],
+        expose_headers=["ETag", "Idempotent-Replayed", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-ID"],
         max_age=600,
     )
 

@@ -93,8 +93,8 @@ def _run(settings: Settings, listener: socket.socket) -> int:
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=bool(server.trusted_proxies),
-        forwarded_allow_ips=list(server.trusted_proxies),
+        # Whose word is taken for the address of a client is decided in one place (`kernel/proxies.py`).
+        proxy_headers=False,
         limit_concurrency=server.max_connections,
         backlog=BACKLOG,
         timeout_keep_alive=server.keep_alive_seconds,

@@ -13,6 +13,7 @@ import socketio
 
 from tests.e2e.javascript import JS, JavaScriptClient
 from tests.factories import ok, unique
+from tests.mailbox import Mailbox
 from tests.processes import ServerProcess
 from tests.services import Databases, RedisSpace, missing
 from tests.sockets import Json, Socket
@@ -79,11 +80,16 @@ class Stage:
         self.front = httpx2.AsyncClient(base_url=f"{front.url}/api/v1", timeout=20)
         self.back = httpx2.AsyncClient(base_url=f"{back.url}/api/v1", timeout=20)
         self.slug = unique("line")
+        # Both have one data directory, so it does not matter which of them delivers.
+        self.mailbox = Mailbox(back.folder / "data")
         self.volunteer = self.visitor = ""
 
     async def prepare(self) -> None:
         person = {"email": f"{uuid4()}@example.org", "password": "correct horse battery"}
-        ok(await self.back.post("/accounts", json={**person, "name": "Volunteer"}))
+        started = ok(await self.back.post("/accounts", json={**person, "name": "Volunteer"}))
+        code = (await self.mailbox.wait_for(person["email"])).code
+        proof = {"by": "code", "challenge_id": started["challenge_id"], "code": code}
+        ok(await self.back.post("/accounts/confirm", json=proof))
         self.volunteer = ok(await self.back.post("/sessions", json=person))["access_token"]
         new = {"slug": self.slug, "name": "Line"}
         ok(await self.back.post("/workspaces", json=new, headers=bearer(self.volunteer)))

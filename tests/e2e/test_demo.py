@@ -22,7 +22,7 @@ from courtyard.demo import conversation, run, server
 from courtyard.demo.failure import DemoFailed
 from courtyard.demo.people import PASSWORD, Person, Seen, faults
 from courtyard.demo.transcript import Transcript
-from tests.factories import Factory
+from tests.conftest import ServerFactory
 from tests.services import Kind
 
 PROGRAM = [sys.executable, "-c", "from courtyard.cli import main; main()", "demo"]
@@ -201,11 +201,10 @@ def database_kind() -> Kind:
     return "sqlite"
 
 
-async def test_a_refusal_is_reported_in_the_words_of_the_server(make: Factory, server_url: str) -> None:
-    taken = {"email": "olga@example.org", "password": PASSWORD, "name": "Olga"}
-    assert (await make.nobody.post("/accounts", json=taken)).status_code in {201, 409}
-    with pytest.raises(DemoFailed, match="POST /accounts is answered with 409 email_taken"):
-        await conversation.play(server_url, Transcript(io.StringIO()))
+async def test_a_refusal_is_reported_in_the_words_of_the_server(server_factory: ServerFactory, tmp_path: Path) -> None:
+    server = await server_factory(accounts={"registration": "closed"})
+    with pytest.raises(DemoFailed, match="POST /accounts is answered with 403 registration_closed"):
+        await conversation.play(server.url, tmp_path, Transcript(io.StringIO()))
 
 
 DONE = [("opened", ""), ("sent", "one"), ("sent", "two")]

@@ -9,15 +9,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import aiohttp
 import httpx2
 import socketio
+from typing_extensions import override
 
 from courtyard.kernel.http import API
 from tests.clients import BROKEN, Listener
-from tests.factories import Conversation, Factory, Person, ok
+from tests.factories import PASSWORD, Conversation, Factory, Person, ok
+from tests.mailbox import Mailbox
 from tests.processes import PROGRAM, Process, ServerProcess
 from tests.running import RunningServer
 from tests.sockets import Json
@@ -86,6 +88,22 @@ class Server(ServerProcess):
         return float(value)
 
 
+class ProcessFactory(Factory):
+    """Makes what tests need on a server whose insides are out of reach: people register there, by mail."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(cast("RunningServer", server))
+        self._mailbox = Mailbox(server.folder / "data")
+
+    @override
+    async def account(self, email: str, name: str, password: str = PASSWORD) -> UUID:
+        new = {"email": email, "password": password, "name": name}
+        started = ok(await self.nobody.post("/accounts", json=new))
+        code = (await self._mailbox.wait_for(email)).code
+        proof = {"by": "code", "challenge_id": started["challenge_id"], "code": code}
+        return UUID(ok(await self.nobody.post("/accounts/confirm", json=proof))["id"])
+
+
 @dataclass
 class Room:
     """A claimed conversation, with the two who talk in it."""
@@ -97,7 +115,7 @@ class Room:
     @classmethod
     async def open(cls, server: Server) -> "Room":
         """Make one."""
-        factory = Factory(cast("RunningServer", server))
+        factory = ProcessFactory(server)
         workspace = await factory.workspace()
         volunteer = await factory.member(workspace)
         visitor = await factory.visitor()

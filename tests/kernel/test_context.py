@@ -8,16 +8,16 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from courtyard.kernel.application import Application, Role
+from courtyard.kernel.application import Application, Role, declared_roles
 from courtyard.kernel.clock import SystemClock
 from courtyard.kernel.context import Access, Context, Principal, ReadContext
 from courtyard.kernel.errors import Forbidden, NotFound, Unauthenticated
 from courtyard.kernel.events import Event
-from courtyard.kernel.runtime import permissions_by_role
 from tests.factories import Factory, ok
 from tests.running import RunningServer
 
-ME = Principal(uuid4(), uuid4(), "person", datetime(2030, 1, 1, tzinfo=UTC))
+MOMENT = datetime(2030, 1, 1, tzinfo=UTC)
+ME = Principal(uuid4(), uuid4(), "person", MOMENT, MOMENT, ["password"], 0, must_change_password=False)
 
 
 class Thing:
@@ -102,9 +102,10 @@ def test_roles_of_all_parts_are_added_up() -> None:
         permissions={"b.x": ""},
         roles={"owner": Role(description="", permissions=frozenset({"b.x", "a.y"}))},
     )
-    assert permissions_by_role([first, second]) == {"owner": {"a.x", "a.y", "b.x"}}
+    (owner,) = declared_roles([first, second]).values()
+    assert owner.permissions == {"a.x", "a.y", "b.x"}
     with pytest.raises(ValueError, match=r"unknown permissions: \['b\.x'\]"):
-        permissions_by_role([first, replaced(second)])
+        declared_roles([first, replaced(second)])
 
 
 def replaced(part: Application) -> Application:

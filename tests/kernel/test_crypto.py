@@ -19,16 +19,16 @@ from courtyard.kernel.crypto import (
     AccessTokens,
     DecryptionFailed,
     KeyRing,
-    Ring,
     Signer,
     TokenExpired,
     TokenInvalid,
     UnknownKey,
-    _subkeys,
+    _subkey,
     digest_token,
     new_token,
     same,
 )
+from courtyard.kernel.rings import Keys
 
 OLD = ("2026-05", bytes(range(32)))
 NEW = ("2026-11", bytes(range(32, 64)))
@@ -50,7 +50,9 @@ def flip(data: bytes, position: int, bits: int) -> bytes:
 
 class TestKeyRing:
     @given(st.binary(max_size=500), places, ring_of)
-    def test_what_was_encrypted_is_decrypted(self, value: bytes, place: tuple[str, UUID], ring: Ring) -> None:
+    def test_what_was_encrypted_is_decrypted(
+        self, value: bytes, place: tuple[str, UUID], ring: tuple[tuple[str, bytes], ...]
+    ) -> None:
         keys = KeyRing(ring)
         encrypted = keys.encrypt(value, *place)
         assert keys.decrypt(encrypted, *place) == value
@@ -127,7 +129,7 @@ class TestKeyRing:
 
     @pytest.mark.parametrize("make", [KeyRing, Signer, AccessTokens])
     @pytest.mark.parametrize("ring", [[], [("a", bytes(31))], [("a", bytes(33))], [("", bytes(32))]])
-    def test_a_ring_is_checked(self, make: Callable[[Ring], object], ring: Ring) -> None:
+    def test_a_ring_is_checked(self, make: Callable[[Keys], object], ring: Keys) -> None:
         with pytest.raises(ValueError, match="key"):
             make(ring)
 
@@ -153,7 +155,7 @@ class TestDigests:
         assert same(left.encode(), left)
 
     @given(st.text(max_size=20), st.text(max_size=50), ring_of)
-    def test_a_digest_matches_its_value(self, purpose: str, value: str, ring: Ring) -> None:
+    def test_a_digest_matches_its_value(self, purpose: str, value: str, ring: tuple[tuple[str, bytes], ...]) -> None:
         signer = Signer(ring)
         digest = signer.digest(purpose, value)
         assert len(digest) == 32
@@ -180,7 +182,7 @@ class TestDigests:
 
     def test_no_two_uses_share_a_key(self) -> None:
         purposes = ("", "column encryption", "access token", "digest csrf")
-        keys = {_subkeys([NEW], purpose)[0][1] for purpose in purposes}
+        keys = {_subkey(NEW[1], purpose) for purpose in purposes}
         assert len(keys | {NEW[1]}) == 5
 
     def test_the_subkey_is_that_of_the_standard(self) -> None:
@@ -189,11 +191,11 @@ class TestDigests:
 
         extracted = hmac.digest(bytes(32), NEW[1], "sha256")
         expanded = hmac.digest(extracted, b"courtyard v1 column encryption\x01", "sha256")
-        assert _subkeys([NEW], "column encryption") == [(NEW[0], expanded)]
+        assert _subkey(NEW[1], "column encryption") == expanded
 
 
-def signing_key(ring: Ring = (NEW,)) -> OctKey:
-    return OctKey.import_key(_subkeys(ring, "access token")[0][1])
+def signing_key(secret: bytes = NEW[1]) -> OctKey:
+    return OctKey.import_key(_subkey(secret, "access token"))
 
 
 def forge(header: dict[str, Any] | None = None, claims: dict[str, Any] | None = None, key: OctKey | None = None) -> str:
@@ -378,8 +380,8 @@ class TestAccessTokens:
     def test_the_key_of_another_use_does_not_sign(self) -> None:
         for other in (
             NEW[1],
-            _subkeys([NEW], "digest csrf")[0][1],
-            _subkeys([NEW], "column encryption")[0][1],
+            _subkey(NEW[1], "digest csrf"),
+            _subkey(NEW[1], "column encryption"),
         ):
             with pytest.raises(TokenInvalid):
                 self.tokens.verify(forge(key=OctKey.import_key(other)), NOW)

@@ -8,16 +8,18 @@ import stat
 import subprocess
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
+from courtyard.kernel.rings import RingKey
 from courtyard.kernel.settings import (
     Settings,
     SettingsError,
@@ -62,6 +64,17 @@ def faults(**overrides: Any) -> list[str]:
     with pytest.raises(SettingsError) as caught:
         load_settings(**overrides)
     return list(caught.value.faults)
+
+
+def every_setting(section: type[BaseModel] = Settings, *path: str) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
+    """Yield the path and the declaration of each setting, those of sections in sections too."""
+    for name, field in section.model_fields.items():
+        several = get_origin(field.annotation) is dict
+        kind = get_args(field.annotation)[1] if several else field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from every_setting(kind, *path, name, *(["name"] if several else []))
+        else:
+            yield (*path, name), field
 
 
 class TestSources:
@@ -130,14 +143,14 @@ class TestSources:
         material = b"\xfb\xef\xbe\xff" * 8
         for secret in (base64.b64encode(material), base64.urlsafe_b64encode(material).rstrip(b"=")):
             keys = [{"id": "a", "secret": secret.decode()}]
-            assert read_settings(security={"signing_keys": keys}).security.signing_ring == (("a", material),)
+            assert read_settings(security={"signing_keys": keys}).security.signing_ring == (RingKey("a", material),)
 
     def test_keys_in_one_variable(self, monkeypatch: pytest.MonkeyPatch) -> None:
         new, old = key("new"), key("old")
         monkeypatch.setenv("COURTYARD_SECURITY__SIGNING_KEYS", f"new:{new['secret']},old:{old['secret']}")
         ring = read_settings().security.signing_ring
-        assert [name for name, _ in ring] == ["new", "old"]
-        assert base64.urlsafe_b64encode(ring[0][1]).rstrip(b"=").decode() == new["secret"]
+        assert [each.id for each in ring] == ["new", "old"]
+        assert base64.urlsafe_b64encode(ring[0].secret).rstrip(b"=").decode() == new["secret"]
 
     def test_a_dollar_in_dotenv_is_a_dollar(self, place: Path) -> None:
         (place / ".env").write_text("COURTYARD_DATABASE__URL='postgresql://a:p${HOME}w@h/d'\n")
@@ -314,7 +327,7 @@ class TestGeneratedSecrets:
         first, second = load_settings(), load_settings()
         assert first.security == second.security
         assert first.security.generated
-        assert first.security.signing_ring[0][1] != first.security.encryption_ring[0][1]
+        assert first.security.signing_ring[0].secret != first.security.encryption_ring[0].secret
         file = place / "courtyard-data/secrets.toml"
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
@@ -333,7 +346,7 @@ class TestGeneratedSecrets:
     def test_only_what_is_not_configured_is_taken_from_them(self) -> None:
         mine = key()
         settings = load_settings(security={"signing_keys": [mine]})
-        assert settings.security.signing_ring[0][0] == mine["id"]
+        assert settings.security.signing_ring[0].id == mine["id"]
         assert settings.security.encryption_keys[0].generated
 
     def test_nothing_is_made_where_all_is_configured(self, place: Path) -> None:
@@ -526,6 +539,7 @@ class TestText:
             security={"signing_keys": [key("a")], "encryption_keys": [key("b")]},
             telemetry={"metrics_token": "hunter2hunter2"},
             server={"cors_origins": ["https://a.org", "https://b.org"], "public_url": "https://c.org"},
+            limits={"policies": {"a.b": "5/minute"}, "quotas": {"a.c": 5, "a.d": "unlimited"}},
         )
 
     def test_no_secret_is_printed(self) -> None:
@@ -573,16 +587,13 @@ class TestText:
         assert without_password(url) == shown
 
     def test_the_reference_names_every_setting_with_a_meaning(self) -> None:
-        page = reference()
-        for name, field in Settings.model_fields.items():
-            nested = getattr(field.annotation, "model_fields", None)
-            for key_name in nested or [name]:
-                variable = f"COURTYARD_{name.upper()}__{key_name.upper()}" if nested else f"COURTYARD_{name.upper()}"
-                (row,) = [line for line in page.splitlines() if f"| `{variable}` |" in line]
-                assert not row.endswith("|  |")
+        lines = reference().splitlines()
+        for path, _ in every_setting():
+            variable = "COURTYARD_" + "__".join(path).upper()
+            (row,) = [line for line in lines if f"| `{variable}` |" in line]
+            assert not row.endswith("|  |")
 
     def test_every_number_has_bounds(self) -> None:
-        for field in Settings.model_fields.values():
-            for inner in getattr(field.annotation, "model_fields", {}).values():
-                if inner.annotation in {int, float}:
-                    assert {type(item).__name__ for item in inner.metadata} >= {"Ge", "Le"}
+        for _, field in every_setting():
+            if field.annotation in {int, float}:
+                assert {type(item).__name__ for item in field.metadata} >= {"Ge", "Le"}

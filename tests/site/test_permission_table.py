@@ -17,6 +17,7 @@ def test_every_permission_role_route_event_and_topic_is_on_the_page() -> None:
     first = {row[0] for row in rows(page)}
     for part in PARTS:
         assert {f"`{name}`" for name in (*part.permissions, *part.roles)} <= first
+        assert {f"`{kind.name}`" for kind in part.scopes} <= first
         assert {f"`{handler.event}`" for handler in part.sockets} <= first
         assert {f"`{topic.kind}:<id>`" if topic.has_id else f"`{topic.kind}`" for topic in part.topics} <= first
         for handler in part.routes:
@@ -42,8 +43,8 @@ def test_a_role_has_what_every_part_gives_it() -> None:
         },
     )
     found = rows(permissions_page([first, second]))
-    assert ["`owner`", "Owns it.", "given to a member"] in found
-    assert ["`b.guest`", "Visits.", "by itself"] in found
+    assert ["`owner`", "Owns it.", "given to a member", "yes"] in found
+    assert ["`b.guest`", "Visits.", "by itself", "no"] in found
     assert ["`a.thing.read`", "Read.", "`owner`"] in found
     assert ["`b.thing.read`", "Read.", "`owner`, `b.guest`"] in found
     assert ["`b.thing.edit`", "Edit.", "`owner`"] in found

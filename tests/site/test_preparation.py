@@ -10,7 +10,7 @@ import pytest
 from typing_extensions import override
 
 from courtyard.kernel.database import Database, Placement
-from courtyard.kernel.database.migrations import pending
+from courtyard.kernel.database.migrations import histories, pending
 from courtyard.kernel.runtime import Runtime
 from courtyard.kernel.settings import DatabaseSettings
 from courtyard.kernel.workspaces import DatabaseIdentity
@@ -61,9 +61,8 @@ async def test_or_the_server_refuses_to_start(
 ) -> None:
     url = await databases.new(database_kind, migrated=False)
     line = await refusal(runtime_on(url, auto_migrate=False))
-    assert line.endswith(
-        "migrations are pending (accounts, workspaces, events, idempotency, chat): run `courtyard migrate up`"
-    )
+    everything = ", ".join(part.name for part in histories(PARTS, main=True))
+    assert line.endswith(f"migrations are pending ({everything}): run `courtyard migrate up`")
 
 
 @pytest.mark.parametrize("auto_migrate", [True, False])
@@ -112,7 +111,8 @@ async def test_every_database_of_the_placement_counts(
     other = await databases.new(database_kind, migrated=False)
     line = await refusal(runtime_on(main, auto_migrate=False, placement=TwoDatabases(main, other)))
     # Accounts and workspaces are in the main database alone.
-    assert line.endswith("migrations are pending (events, idempotency, chat): run `courtyard migrate up`")
+    everything = ", ".join(part.name for part in histories(PARTS, main=False))
+    assert line.endswith(f"migrations are pending ({everything}): run `courtyard migrate up`")
     runtime = runtime_on(main, auto_migrate=True, placement=TwoDatabases(main, other))
     await prepare(runtime)
     assert await pending(runtime.placement.databases()[1], PARTS, main=False) == []

@@ -61,7 +61,7 @@ async def _demonstrate(port: int, *, leave: bool) -> int:
                 async with asyncio.timeout(PLAY_SECONDS):
                     await server.ready()
                     transcript.say(f"It is ready after {server.start_seconds:.1f} s, with SQLite and nothing else.")
-                    cast = await play(server.url, transcript)
+                    cast = await play(server.url, server.outbox, transcript)
                 talked = True
                 if not leave:
                     _invite(transcript, server, cast)
@@ -100,6 +100,7 @@ def _invite(transcript: Transcript, server: ServerProcess, cast: Cast) -> None:
             ("API explorer", f"{server.url}/explorer"),
             ("health", f"{server.url}/health/ready"),
             ("its log", str(server.log_path)),
+            ("its mails", str(server.outbox)),
         ],
     )
     transcript.table(

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import aiohttp
 
 from courtyard.demo.failure import DemoFailed
+from courtyard.demo.outbox import Outbox
 from courtyard.demo.people import ANSWER_SECONDS, Api, Person, faults
 from courtyard.demo.transcript import Side, Transcript
 
@@ -42,25 +44,28 @@ class Cast:
         return self.owner, self.volunteer, self.visitor
 
 
-async def play(url: str, transcript: Transcript) -> Cast:
+async def play(url: str, outbox: Path, transcript: Transcript) -> Cast:
     """Let a visitor and a volunteer talk, and compare what they saw with what was done.
 
     Args:
         url: of the server, which has no data yet.
+        outbox: the folder of its mails.
         transcript: of what they see.
 
     Raises:
         DemoFailed: the server refuses something, does not answer, or one of them missed something.
     """
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS)) as session:
-        api = Api(session, url)
+        api = Api(session, url, Outbox(outbox))
         cast = Cast(
             owner=Person(api, "Olga", "owns the workspace"),
             volunteer=Person(api, "Tomas", "volunteer, answers visitors"),
             visitor=Person(api, "Vera", "visitor"),
         )
         await _prepare(api, cast)
-        transcript.say(f"Over REST: a workspace `{WORKSPACE}` and three accounts. From here on over Socket.IO.")
+        transcript.say(
+            f"Over REST: a workspace `{WORKSPACE}` and three accounts, confirmed by mail. From here on over Socket.IO."
+        )
         try:
             await _Conversation(api, cast, transcript).take_place()
         finally:

@@ -12,6 +12,7 @@ import msgspec
 import socketio
 
 from courtyard.demo.failure import DemoFailed
+from courtyard.demo.outbox import Outbox
 
 PASSWORD = "courtyard-demo"  # noqa: S105 - printed for everyone to try; the server is on this machine alone
 ANSWER_SECONDS = 10.0
@@ -39,10 +40,12 @@ class Api:
     Args:
         session: for the requests.
         url: of the server.
+        outbox: where its mails are.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+    def __init__(self, session: aiohttp.ClientSession, url: str, outbox: Outbox) -> None:
         self.url = url
+        self.outbox = outbox
         self._session = session
 
     async def request(self, method: str, path: str, body: object = None, *, token: str | None = None) -> Any:  # noqa: ANN401 - JSON
@@ -100,9 +103,12 @@ class Person:
         self._client.on("disconnect", lambda _reason: self._gone.set())
 
     async def register(self) -> None:
-        """Make the account and log in."""
+        """Make the account, with the code of the mail that comes, and log in."""
         credentials = {"email": self.email, "password": PASSWORD}
-        await self._api.request("POST", "/accounts", {**credentials, "name": self.name})
+        started = await self._api.request("POST", "/accounts", {**credentials, "name": self.name})
+        code = await self._api.outbox.code_for(self.email)
+        proof = {"by": "code", "challenge_id": started["challenge_id"], "code": code}
+        await self._api.request("POST", "/accounts/confirm", proof)
         login = await self._api.request("POST", "/sessions", credentials)
         self.id, self.token = UUID(login["account"]["id"]), login["access_token"]
 

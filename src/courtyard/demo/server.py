@@ -31,12 +31,14 @@ class ServerProcess:
     Attributes:
         url: its address.
         log_path: what it says.
+        outbox: the folder of the mails that it sends.
         start_seconds: how long it took to be ready.
     """
 
     def __init__(self, folder: Path, port: int) -> None:
         self.url = f"http://{HOST}:{port}"
         self.log_path = folder / "server.log"
+        self.outbox = folder / "data" / "outbox"
         self.start_seconds = 0.0
         self._folder = folder
         self._port = port

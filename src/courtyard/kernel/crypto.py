@@ -1,18 +1,19 @@
 """Encryption of column values, keyed digests, tokens: thin layers over `cryptography` and `joserfc`.
 
 Every use of a key has a subkey of its own (HKDF-SHA-256, RFC 5869), so that what was made for one purpose
-means nothing for another. A *ring* is a sequence of (id, 32 bytes): the first key makes new values, all of
-them read old ones. That is how a new key takes over from an old one without a moment at which something
-cannot be read.
+means nothing for another. What makes values takes a *ring* (`rings`): one of its keys makes new values, all of them
+read old ones. That is how a new key takes over from an old one without a moment at which something cannot be read.
 """
 
+import base64
+import binascii
 import hashlib
 import hmac
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Generic, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -24,14 +25,20 @@ from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import GuestProtocol, OctKey
 
-Ring = Sequence[tuple[str, bytes]]
+from courtyard.kernel.cache import ShortCache
+from courtyard.kernel.rings import KEY_BYTES, Keys, Ring, RingKey, ring_of
 
-KEY_BYTES = 32
+T = TypeVar("T")
+
 NONCE_BYTES = 12
 TAG_BYTES = 16
 FORMAT_VERSION = 1
+REFRESH_TOKEN_BYTES = 16 + 32 + 32
 ALGORITHM = "HS256"
 ISSUER = "courtyard"
+# Verifying a signature again and again costs more than the rest of a request; what a token says never changes.
+CLAIMS_SECONDS = 60.0
+CLAIMS_ENTRIES = 50_000
 
 
 class CryptoError(Exception):
@@ -59,6 +66,11 @@ def new_token(size: int = 32) -> str:
     return secrets.token_urlsafe(size)
 
 
+def new_code() -> str:
+    """Return six random digits, for a person to type; a digest of them must be keyed and the tries few."""
+    return f"{secrets.randbelow(1_000_000):06}"
+
+
 def digest_token(token: str) -> bytes:
     """Return the SHA-256 of a random token, which is what a database keeps of it.
 
@@ -72,29 +84,47 @@ def same(left: bytes | str, right: bytes | str) -> bool:
     return hmac.compare_digest(_bytes(left), _bytes(right))
 
 
+class _Derived(Generic[T]):
+    """What one use makes of each key of a ring; made anew when the keys are others."""
+
+    def __init__(self, ring: Ring, make: Callable[[bytes], T]) -> None:
+        self._ring = ring
+        self._make = make
+        self._keys: tuple[RingKey, ...] = ()
+        self._made: dict[str, T] = {}
+
+    def of(self, key: RingKey) -> T:
+        """Return what was made of a key of the ring."""
+        if self._keys is not self._ring.keys:
+            self._made = {each.id: self._make(each.secret) for each in self._ring.keys}
+            self._keys = self._ring.keys
+        return self._made[key.id]
+
+
 class KeyRing:
     """Encrypts column values with AES-256-GCM so that each stays bound to its column and row.
 
     A ciphertext is: format version (1 byte), length of the key id (1), key id, nonce (12), encrypted bytes,
     tag (16). Everything before the nonce, the column and the row are authenticated with it, so a value that
     was copied to another row or column does not decrypt there. Nonces are random: one key is good for 2^32
-    values (NIST SP 800-38D, 8.3).
+    values (NIST SP 800-38D, 8.3). Every key of the ring decrypts, whatever its dates: what it encrypted is still there.
     """
 
-    def __init__(self, ring: Ring) -> None:
-        """Take the keys of the ring, the one that encrypts first.
+    def __init__(self, keys: Keys) -> None:
+        """Take a ring.
 
         Raises:
             ValueError: the ring is empty, or a key is not 32 bytes long.
         """
-        self._ciphers = {name: AESGCM(key) for name, key in _subkeys(ring, "column encryption")}
-        self._newest = next(iter(self._ciphers))
+        self._ring = ring_of(keys)
+        self._ciphers = _Derived(self._ring, lambda secret: AESGCM(_subkey(secret, "column encryption")))
 
     def encrypt(self, value: bytes, column: str, row_id: UUID) -> bytes:
         """Encrypt a value for one place: `column` as `table.column`, and the id of the row."""
-        header = _header(self._newest)
+        key = self._ring.current()
+        header = _header(key.id)
         nonce = os.urandom(NONCE_BYTES)
-        return header + nonce + self._ciphers[self._newest].encrypt(nonce, value, _context(header, column, row_id))
+        return header + nonce + self._ciphers.of(key).encrypt(nonce, value, _context(header, column, row_id))
 
     def decrypt(self, encrypted: bytes, column: str, row_id: UUID) -> bytes:
         """Return the value that was encrypted for this place, with whichever key of the ring it was.
@@ -104,12 +134,12 @@ class KeyRing:
             DecryptionFailed: it was changed, or it belongs to another place.
         """
         name, header = _read_header(encrypted)
-        cipher = self._ciphers.get(name)
-        if cipher is None:
+        key = self._ring.find(name)
+        if key is None:
             raise UnknownKey(f"no encryption key has the id {name!r}")
         nonce_end = len(header) + NONCE_BYTES
         try:
-            return cipher.decrypt(
+            return self._ciphers.of(key).decrypt(
                 encrypted[len(header) : nonce_end], encrypted[nonce_end:], _context(header, column, row_id)
             )
         except InvalidTag:
@@ -121,42 +151,44 @@ class KeyRing:
         Raises:
             DecryptionFailed: it is not an encrypted value.
         """
-        return _read_header(encrypted)[0] != self._newest
+        return _read_header(encrypted)[0] != self._ring.current().id
 
 
 class Signer:
     """Keyed digests: for values that can be guessed, and for what goes out and must come back unchanged."""
 
-    def __init__(self, ring: Ring) -> None:
-        """Take the keys of the ring, the one that signs first.
+    def __init__(self, keys: Keys) -> None:
+        """Take a ring.
 
         Raises:
             ValueError: the ring is empty, or a key is not 32 bytes long.
         """
-        _subkeys(ring, "")
-        self._ring = tuple(ring)
-        self._purposes: dict[str, tuple[bytes, ...]] = {}
+        self._ring = ring_of(keys)
+        self._purposes: dict[str, _Derived[bytes]] = {}
 
     def digest(self, purpose: str, value: bytes | str) -> bytes:
-        """Return the HMAC-SHA-256 of a value, 32 bytes, under the newest key and for one purpose.
+        """Return the HMAC-SHA-256 of a value, 32 bytes, under the key that signs now and for one purpose.
 
         `purpose` is a constant of the code ("csrf", "cursor"), never input: each one is kept in memory.
         """
-        return hmac.digest(self._keys(purpose)[0], _bytes(value), "sha256")
+        return hmac.digest(self._subkeys(purpose).of(self._ring.current()), _bytes(value), "sha256")
 
     def matches(self, purpose: str, value: bytes | str, digest: bytes) -> bool:
-        """Say whether a digest is that of the value for this purpose, under any key of the ring."""
-        message = _bytes(value)
+        """Say whether a digest is that of the value for this purpose, under any key of the ring that is not retired."""
+        message, subkeys = _bytes(value), self._subkeys(purpose)
         # No early end: the time says nothing of which key it was.
-        matched = [hmac.compare_digest(hmac.digest(key, message, "sha256"), digest) for key in self._keys(purpose)]
+        matched = [
+            hmac.compare_digest(hmac.digest(subkeys.of(key), message, "sha256"), digest)
+            for key in self._ring.believed()
+        ]
         return any(matched)
 
-    def _keys(self, purpose: str) -> tuple[bytes, ...]:
-        keys = self._purposes.get(purpose)
-        if keys is None:
-            keys = tuple(key for _, key in _subkeys(self._ring, f"digest {purpose}"))
-            self._purposes[purpose] = keys
-        return keys
+    def _subkeys(self, purpose: str) -> _Derived[bytes]:
+        subkeys = self._purposes.get(purpose)
+        if subkeys is None:
+            subkeys = _Derived(self._ring, lambda secret: _subkey(secret, f"digest {purpose}"))
+            self._purposes[purpose] = subkeys
+        return subkeys
 
 
 class AccessClaims(msgspec.Struct, frozen=True):
@@ -194,60 +226,140 @@ class AccessTokens:
     little ahead is good at once.
     """
 
-    def __init__(self, ring: Ring, *, issuer: str = ISSUER) -> None:
-        """Take the keys of the ring, the one that signs first.
+    def __init__(self, keys: Keys, *, issuer: str = ISSUER) -> None:
+        """Take a ring.
 
         Raises:
             ValueError: the ring is empty, or a key is not 32 bytes long.
         """
         self._issuer = issuer
         self._registry = jws.JWSRegistry(algorithms=[ALGORITHM])
-        self._keys = {name: OctKey.import_key(key) for name, key in _subkeys(ring, "access token")}
-        self._newest = next(iter(self._keys))
+        self._ring = ring_of(keys)
+        self._keys = _Derived(self._ring, lambda secret: OctKey.import_key(_subkey(secret, "access token")))
+        self._verified: ShortCache[str, tuple[RingKey, AccessClaims]] = ShortCache(
+            seconds=CLAIMS_SECONDS, size=CLAIMS_ENTRIES
+        )
 
     def issue(self, account_id: UUID, session_id: UUID, now: datetime, lifetime_seconds: int) -> str:
         """Return a token of a session, good from `now` for `lifetime_seconds`. `now` has a time zone."""
         issued = int(now.timestamp())
         payload = _Payload(self._issuer, account_id, session_id, issued, issued + lifetime_seconds)
-        header = {"typ": "JWT", "alg": ALGORITHM, "kid": self._newest}
-        key = self._keys[self._newest]
-        return jws.serialize_compact(header, msgspec.json.encode(payload), key, registry=self._registry)
+        key = self._ring.current(now)
+        header = {"typ": "JWT", "alg": ALGORITHM, "kid": key.id}
+        return jws.serialize_compact(header, msgspec.json.encode(payload), self._keys.of(key), registry=self._registry)
 
     def verify(self, token: str, now: datetime) -> AccessClaims:
         """Return what a token says, if this server issued it and its time is not over.
 
         Raises:
-            TokenInvalid: it was changed, or it was never ours: every other reason looks the same from
+            TokenInvalid: it was changed, it was never ours, or its key is retired: every reason looks the same from
                 outside. TokenExpired: it was ours until `exp`.
         """
+        known = self._verified.get(token)
+        # The key must still be what it was when the signature was looked at: a rotation may have given it an end.
+        if known is None or self._ring.find(known[0].id) != known[0]:
+            known = self._verify(token)
+            self._verified.put(token, known)
+        key, claims = known
+        if key.is_retired(now):
+            raise TokenInvalid("the access token is not valid")
+        if claims.expires_at <= now:
+            raise TokenExpired("the access token has expired")
+        return claims
+
+    def _verify(self, token: str) -> tuple[RingKey, AccessClaims]:
         try:
-            signed = jws.deserialize_compact(token, self._key_of, registry=self._registry)
+            signed = jws.deserialize_compact(token, self._secret_of, registry=self._registry)
             payload = msgspec.json.decode(signed.payload or b"", type=_Payload)
         except (JoseError, ValueError, TypeError, RecursionError) as error:
             # `joserfc` lets plain errors of the decoders through; msgspec's and Unicode's are ValueErrors.
             raise TokenInvalid("the access token is not valid") from error
         if payload.iss != self._issuer:
             raise TokenInvalid("the access token is not valid")
-        if payload.exp <= now.timestamp():
-            raise TokenExpired("the access token has expired")
-        return AccessClaims(payload.sub, payload.sid, _utc(payload.iat), _utc(payload.exp))
+        claims = AccessClaims(payload.sub, payload.sid, _utc(payload.iat), _utc(payload.exp))
+        return self._key_of(signed), claims
 
-    def _key_of(self, signed: GuestProtocol) -> OctKey:
+    def _secret_of(self, signed: GuestProtocol) -> OctKey:
+        return self._keys.of(self._key_of(signed))
+
+    def _key_of(self, signed: GuestProtocol) -> RingKey:
         header = msgspec.convert(signed.headers(), _Header)
-        key = self._keys.get(header.kid)
+        key = self._ring.find(header.kid)
         if key is None or header.typ != "JWT" or header.alg != ALGORITHM:
             raise TokenInvalid("the access token is not valid")
         return key
 
 
-def _subkeys(ring: Ring, purpose: str) -> list[tuple[str, bytes]]:
-    if not ring:
-        raise ValueError("a key ring needs at least one key")
-    for name, key in ring:
-        if len(key) != KEY_BYTES or not 1 <= len(name.encode()) <= 255:  # noqa: PLR2004 - the length is a byte
-            raise ValueError(f"key {name!r} needs {KEY_BYTES} bytes and an id of 1 to 255")
+class RefreshTokens:
+    """Makes refresh tokens, and hides the next one where only the holder of the last one can read it.
+
+    A token is the id of its session, 32 random bytes and a tag (HMAC-SHA-256 of both): from the tag it is known that
+    a token was good once, although nothing is kept of it, so that somebody who makes one up cannot pass for a thief.
+    The tag must be known for as long as a session lives, so its signer is one whose keys do not retire
+    (`Runtime.digests`): else the end of a key would be the moment from which an old token can be shown unpunished.
+    """
+
+    PURPOSE = "refresh token"
+
+    def __init__(self, signer: Signer) -> None:
+        self._signer = signer
+
+    def new(self, session_id: UUID) -> str:
+        """Return a new token of a session, 107 characters."""
+        content = session_id.bytes + secrets.token_bytes(32)
+        return _encode(content + self._signer.digest(self.PURPOSE, content))
+
+    def session_of(self, token: str) -> UUID | None:
+        """Return the session that a token names, None for what has not the form of a token."""
+        content = _decode(token)
+        return UUID(bytes=content[:16]) if len(content) == REFRESH_TOKEN_BYTES else None
+
+    def is_genuine(self, token: str) -> bool:
+        """Say whether a token was made here, with a key that is still in the ring."""
+        content = _decode(token)
+        return len(content) == REFRESH_TOKEN_BYTES and self._signer.matches(
+            self.PURPOSE, content[:-KEY_BYTES], content[-KEY_BYTES:]
+        )
+
+    @staticmethod
+    def seal(token: str, holder: str) -> bytes:
+        """Encrypt a token for whoever has another one."""
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + RefreshTokens._cipher(holder).encrypt(nonce, token.encode(), None)
+
+    @staticmethod
+    def unseal(sealed: bytes, holder: str) -> str:
+        """Return the token that was encrypted for this one.
+
+        Raises:
+            DecryptionFailed: it was encrypted for another one.
+        """
+        try:
+            return RefreshTokens._cipher(holder).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], None).decode()
+        except InvalidTag:
+            raise DecryptionFailed("the token is not for this one") from None
+
+    @staticmethod
+    def _cipher(holder: str) -> AESGCM:
+        return AESGCM(_subkey(holder.encode(), "refresh token successor"))
+
+
+def _encode(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+
+
+def _decode(token: str) -> bytes:
+    """Return the content of a token, empty for another spelling of it as for what is none."""
+    try:
+        content = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+    except (binascii.Error, ValueError):
+        return b""
+    return content if _encode(content) == token else b""
+
+
+def _subkey(secret: bytes, purpose: str) -> bytes:
     info = f"courtyard v{FORMAT_VERSION} {purpose}".encode()
-    return [(name, HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(key)) for name, key in ring]
+    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(secret)
 
 
 def _header(name: str) -> bytes:

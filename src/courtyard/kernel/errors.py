@@ -14,12 +14,19 @@ __all__ = [
     "FieldError",
     "Forbidden",
     "InvalidInput",
+    "LastOwner",
+    "MembershipSuspended",
     "NotFound",
+    "PasswordChangeNeeded",
     "PreconditionFailed",
     "Problem",
     "ProblemDocument",
+    "SecondFactorRequired",
+    "SessionNeeded",
     "Unauthenticated",
     "Unavailable",
+    "WorkspaceArchived",
+    "WorkspaceDeleted",
 ]
 
 
@@ -114,6 +121,34 @@ class Forbidden(Problem):
     title = "This is not allowed"
 
 
+class PasswordChangeNeeded(Forbidden):
+    """The password has to be changed before anything else."""
+
+    code = "password_change_needed"
+    title = "Change the password first"
+
+
+class SessionNeeded(Forbidden):
+    """An API key may not do this: it wants a person who has logged in."""
+
+    code = "session_needed"
+    title = "An API key may not do this"
+
+
+class SecondFactorRequired(Forbidden):
+    """Who does this has to have logged in with a second factor; where there is none yet, it can be set up."""
+
+    code = "second_factor_required"
+    title = "Log in with a second factor first"
+
+
+class MembershipSuspended(Forbidden):
+    """The caller could do this, if the membership in the workspace were not suspended."""
+
+    code = "membership_suspended"
+    title = "The membership in this workspace is suspended"
+
+
 class NotFound(Problem):
     """The thing does not exist, or the caller may not know that it does."""
 
@@ -128,6 +163,28 @@ class Conflict(Problem):
     code = "conflict"
     status = 409
     title = "Conflict with the current state"
+
+
+class LastOwner(Conflict):
+    """A workspace always has an owner: hand it over, or delete it, first."""
+
+    code = "last_owner"
+    title = "The last owner cannot go"
+
+
+class WorkspaceArchived(Conflict):
+    """The workspace is read only until it is opened again."""
+
+    code = "workspace_archived"
+    title = "The workspace is archived"
+
+
+class WorkspaceDeleted(Problem):
+    """The workspace will be removed at `deletes_at`. Until then an owner can restore it, and nothing else."""
+
+    code = "workspace_deleted"
+    status = 410
+    title = "The workspace has been deleted"
 
 
 class PreconditionFailed(Problem):

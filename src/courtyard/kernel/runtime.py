@@ -1,19 +1,24 @@
 """What lives as long as the process: configuration, connections, keys, caches. Made once, handed on in each context."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import redis.asyncio as redis
 
-from courtyard.kernel.application import Application
+from courtyard.kernel.application import Application, Role, ScopeKind, declared_roles
 from courtyard.kernel.clock import Clock, SystemClock
 from courtyard.kernel.context import Identity
 from courtyard.kernel.crypto import AccessTokens, KeyRing, Signer
 from courtyard.kernel.database import Database, Placement, SharedPlacement
 from courtyard.kernel.events import Bus, Dispatcher, LocalBus, RedisBus
+from courtyard.kernel.limits import Limits, declared_policies, faults_of
+from courtyard.kernel.openid import Providers
 from courtyard.kernel.passwords import Passwords
-from courtyard.kernel.settings import Settings
+from courtyard.kernel.proxies import Proxies
+from courtyard.kernel.rings import Ring
+from courtyard.kernel.settings import Settings, SettingsError
+from courtyard.kernel.trail import AuditNames, Gate
 
 
 @dataclass(frozen=True)
@@ -27,13 +32,24 @@ class Runtime:
         placement: the databases.
         bus: the other processes.
         dispatcher: the live end of the event log.
+        signing: the keys of what is soon over, looked at by the clock.
+        encryption: the keys of what stays.
         tokens: issues and verifies access tokens.
-        signer: keyed digests.
+        signer: keyed digests of what lives shorter than a signing key: links, codes, tokens.
+        digests: keyed digests that must outlive signing keys: of API keys, of audit rows.
         keys: encrypts the values of columns.
         passwords: password hashes.
-        roles: name of a role → its permissions, of all parts together.
+        permissions: name of a permission → what it allows, of all parts.
+        built_in: name of a role → what all parts together say of it.
+        roles: name of a built-in role → its permissions.
+        scopes: name of a kind of things on which roles can be given → what it is.
+        openid: the providers to log in with.
         identity: who is who, and may do what.
+        limits: counts against rate limits.
+        proxies: knows where a request comes from.
         redis: a client for what processes share, None where there is only one process.
+        audit_names: what entries of the audit log are called.
+        refusals: holds back what is refused again and again from the audit log.
     """
 
     settings: Settings
@@ -42,13 +58,24 @@ class Runtime:
     placement: Placement
     bus: Bus
     dispatcher: Dispatcher
+    signing: Ring
+    encryption: Ring
     tokens: AccessTokens
     signer: Signer
+    digests: Signer
     keys: KeyRing
     passwords: Passwords
+    permissions: Mapping[str, str]
+    built_in: Mapping[str, Role]
+    openid: Providers
     roles: Mapping[str, frozenset[str]]
+    scopes: Mapping[str, ScopeKind]
     identity: Identity
+    limits: Limits
+    proxies: Proxies
     redis: "redis.Redis | None"
+    audit_names: AuditNames
+    refusals: Gate = field(default_factory=Gate)
 
     @classmethod
     def create(
@@ -60,39 +87,63 @@ class Runtime:
         clock: Clock | None = None,
         placement: Placement | None = None,
     ) -> Self:
-        """Put a process together. Nothing is opened yet."""
+        """Put a process together. Nothing is opened yet.
+
+        Raises:
+            SettingsError: a limit or a quota that is set is not declared by any part, or not to be understood.
+        """
+        if faults := limit_faults(settings, parts):
+            raise SettingsError(*faults)
         placement = placement or SharedPlacement(Database(settings.database_url, settings.database))
         client = redis.from_url(settings.redis_url, socket_timeout=5.0) if settings.redis_url else None
         bus: Bus = LocalBus()
         if settings.redis_url:
             # A subscription waits for long on its own connection, so it has no time-out for reading.
             bus = RedisBus(redis.from_url(settings.redis_url), settings.redis.prefix)
+        clock = clock or SystemClock()
         security = settings.security
+        built_in = declared_roles(parts)
+        signing, encryption = Ring(security.signing_ring, clock), Ring(security.encryption_ring, clock)
+        signer = Signer(signing)
         return cls(
             settings=settings,
             parts=parts,
-            clock=clock or SystemClock(),
+            clock=clock,
             placement=placement,
             bus=bus,
             dispatcher=Dispatcher(placement, bus, settings.events),
-            tokens=AccessTokens(security.signing_ring),
-            signer=Signer(security.signing_ring),
-            keys=KeyRing(security.encryption_ring),
+            signing=signing,
+            encryption=encryption,
+            tokens=AccessTokens(signing),
+            signer=signer,
+            # These keys do not retire: they stay for as long as there is something to read with them.
+            digests=Signer(encryption),
+            keys=KeyRing(encryption),
             passwords=Passwords(
                 time_cost=security.argon2_time_cost,
                 memory_kib=security.argon2_memory_kib,
                 parallelism=security.argon2_parallelism,
                 workers=security.argon2_workers,
             ),
-            roles=permissions_by_role(parts),
+            permissions={name: description for part in parts for name, description in part.permissions.items()},
+            built_in=built_in,
+            roles={name: role.permissions for name, role in built_in.items()},
+            scopes={kind.name: kind for part in parts for kind in part.scopes},
+            openid=Providers(settings.accounts.oidc, clock),
             identity=identity,
+            limits=Limits(declared_policies(parts), settings, signer),
+            proxies=Proxies(settings.server.trusted_proxies, settings.server.forwarded_header),
             redis=client,
+            audit_names=AuditNames(parts),
         )
 
     async def close(self) -> None:
         """Let go of everything."""
         await self.dispatcher.stop()
+        await self.identity.close()
         await self.bus.close()
+        await self.limits.close()
+        await self.openid.close()
         if self.redis is not None:
             await self.redis.aclose()
         for database in self.placement.databases():
@@ -100,18 +151,10 @@ class Runtime:
         self.passwords.close()
 
 
-def permissions_by_role(parts: Sequence[Application]) -> dict[str, frozenset[str]]:
-    """Return what each role may do, over all parts.
-
-    Raises:
-        ValueError: a role names a permission that no part declares.
-    """
-    known = {name for part in parts for name in part.permissions}
-    roles: dict[str, frozenset[str]] = {}
-    for part in parts:
-        for name, role in part.roles.items():
-            unknown = role.permissions - known
-            if unknown:
-                raise ValueError(f"{part.name}: the role {name} names unknown permissions: {sorted(unknown)}")
-            roles[name] = roles.get(name, frozenset()) | role.permissions
-    return roles
+def limit_faults(settings: Settings, parts: Sequence[Application]) -> list[str]:
+    """Return what is wrong with the settings of rate limits and quotas, which only the parts can tell."""
+    quotas = {quota.name for part in parts for quota in part.quotas}
+    return [
+        *faults_of(settings.limits.policies, declared_policies(parts)),
+        *(f"limits.quotas: there is no quota {name}" for name in settings.limits.quotas if name not in quotas),
+    ]

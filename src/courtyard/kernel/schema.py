@@ -49,7 +49,7 @@ Text = Annotated[str, Meta(min_length=1, max_length=10_000, pattern=_NO_NUL, des
 Permission = Annotated[str, Meta(max_length=100, pattern=r"^[a-z_]+(\.[a-z_]+)+$(?!\n)")]
 RoleName = Annotated[
     str,
-    Meta(min_length=1, max_length=64, pattern=r"^[a-z_]+(\.[a-z_]+)?$(?!\n)", examples=["chat.volunteer"]),
+    Meta(min_length=1, max_length=64, pattern=r"^[a-z_]+(\.[a-z0-9_]+)?$(?!\n)", examples=["chat.volunteer"]),
 ]
 TopicName = Annotated[
     str,
@@ -65,6 +65,13 @@ TopicName = Annotated[
 
 class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base of what comes in: unknown fields are refused."""
+
+
+class WorkspaceSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=False):
+    """Base of what can be set in a workspace. Every field has a default and bounds.
+
+    What a bound cannot say is checked in `__post_init__`: a `ValueError` that begins with the name of the field.
+    """
 
 
 class Output(msgspec.Struct, frozen=True, gc=False):

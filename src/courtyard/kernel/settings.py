@@ -5,31 +5,45 @@ working directory, `courtyard.toml` (another path through `COURTYARD_CONFIG`), t
 data directory, defaults. An empty environment variable counts as not set.
 """
 
-import base64
-import binascii
-import json
+import ipaddress
 import re
 from collections.abc import Iterator
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import override
 
 from courtyard.kernel import settings_sources as sources
+from courtyard.kernel.settings_openid import OpenidProviders, openid_refusals
+from courtyard.kernel.settings_sections import (
+    EventSettings,
+    MailSettings,
+    Section,
+    WorkspaceSettings,
+    split_list,
+    table,
+)
+from courtyard.kernel.settings_security import RINGS, Key, SecuritySettings
 from courtyard.kernel.settings_sources import SettingsError
 
 __all__ = [
+    "EventSettings",
     "Key",
+    "MailSettings",
     "Section",
+    "SecuritySettings",
     "Settings",
     "SettingsError",
+    "WorkspaceSettings",
     "complete",
     "load_settings",
     "read_settings",
     "refusals",
+    "reread",
 ]
 
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -39,19 +53,16 @@ PLACEHOLDER = re.compile("example|change|secret|password|default|replace|courtya
 DEFAULT_PASSWORDS = frozenset({"admin", "guest", "postgres", "redis", "root", "test"})
 MINIMUM_TOKEN_LENGTH = 16
 MINIMUM_DISTINCT_BYTES = 16
+# Of anything that is counted in a database.
+MOST = 2**53
 
 
-def _split(value: object) -> object:
-    """Let a list be written in one line of the environment: as JSON, or with commas between."""
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith("["):
-        try:
-            return json.loads(value)
-        except ValueError:
-            # The text may hold keys, so the message must not quote it.
-            raise ValueError("is neither a JSON list nor values with commas between") from None
-    return [part.strip() for part in value.split(",") if part.strip()]
+def _network(value: str) -> str:
+    try:
+        ipaddress.ip_network(value)
+    except ValueError:
+        raise ValueError("must be addresses or networks, such as 10.0.0.1 or 10.0.0.0/8") from None
+    return value
 
 
 def _origin(value: str) -> str:
@@ -66,6 +77,16 @@ def _public_url(value: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in value or parts.query or parts.fragment:
         raise ValueError("must be an address such as https://courtyard.example.org")
     return value.rstrip("/")
+
+
+def _link_url(value: str) -> str:
+    try:
+        filled = value.format_map({"purpose": "x", "token": "x"})
+    except (KeyError, IndexError, ValueError):
+        filled = ""
+    if "{token}" not in value or urlsplit(filled).scheme not in {"http", "https"}:
+        raise ValueError("must be an address such as https://www.example.org/{purpose}#{token}")
+    return value
 
 
 def _database_url(value: SecretStr) -> SecretStr:
@@ -100,71 +121,28 @@ def _parsable(value: SecretStr) -> SecretStr:
     return value
 
 
-def _key_from_text(value: object) -> object:
-    """Let a key be written as `id:secret`, which is how it fits into one environment variable."""
-    if isinstance(value, str):
-        identifier, _, secret = value.partition(":")
-        return {"id": identifier, "secret": secret}
-    return value
-
-
-def _key_bytes(secret: SecretStr) -> SecretStr:
-    _decode_key(secret)
-    return secret
-
-
-def _decode_key(secret: SecretStr) -> bytes:
-    # Both alphabets, with padding or without: `openssl rand -base64 32` draws good keys too.
-    text = secret.get_secret_value().rstrip("=").translate(str.maketrans("-_", "+/"))
-    try:
-        decoded = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        raise ValueError("is not base64url") from None
-    if len(decoded) != sources.KEY_BYTES:
-        raise ValueError(f"must be {sources.KEY_BYTES} random bytes, not {len(decoded)} (`courtyard config keys`)")
-    return decoded
-
-
-def _distinct(keys: tuple["Key", ...]) -> tuple["Key", ...]:
-    if len({key.id for key in keys}) < len(keys) or len({key.secret_bytes for key in keys}) < len(keys):
-        raise ValueError("two keys have the same id or the same secret")
-    return keys
-
-
-class Section(BaseModel):
-    """A table of the configuration: unknown keys are refused, values do not change, faults quote no input."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
-
-
-class Key(Section):
-    """One key of a ring."""
-
-    id: str = Field(pattern=r"^[A-Za-z0-9._-]{1,32}$", description="Name that ciphertexts and tokens carry.")
-    secret: Annotated[SecretStr, AfterValidator(_key_bytes)] = Field(
-        description="32 random bytes in base64url or base64."
-    )
-
-    @property
-    def secret_bytes(self) -> bytes:
-        """The 32 bytes."""
-        return _decode_key(self.secret)
-
-    @property
-    def generated(self) -> bool:
-        """Whether Courtyard made the key itself on first start."""
-        return self.id.startswith(sources.GENERATED_PREFIX)
-
-
-AnyKey = Annotated[Key, BeforeValidator(_key_from_text)]
-KeyTuple = Annotated[tuple[AnyKey, ...], BeforeValidator(_split), AfterValidator(_distinct), Field(max_length=32)]
 ApplicationName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
-ApplicationNames = Annotated[tuple[ApplicationName, ...], BeforeValidator(_split), Field(max_length=64)]
-Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(_split), Field(max_length=64)]
-Addresses = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_split), Field(max_length=64)]
+ApplicationNames = Annotated[tuple[ApplicationName, ...], BeforeValidator(split_list), Field(max_length=64)]
+Origins = Annotated[
+    tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(split_list), Field(max_length=64)
+]
+Proxies = Annotated[
+    tuple[Annotated[str, AfterValidator(_network)], ...], BeforeValidator(split_list), Field(max_length=64)
+]
+Limits = Annotated[
+    dict[Annotated[str, Field(max_length=200)], Annotated[str, Field(max_length=100)]],
+    BeforeValidator(table),
+    Field(max_length=1_000),
+]
+Quotas = Annotated[
+    dict[Annotated[str, Field(max_length=200)], Annotated[int, Field(ge=0, le=MOST)] | Literal["unlimited"]],
+    BeforeValidator(table),
+    Field(max_length=1_000),
+]
 Transport = Literal["websocket", "polling"]
-Transports = Annotated[tuple[Transport, ...], BeforeValidator(_split), Field(min_length=1, max_length=2)]
+Transports = Annotated[tuple[Transport, ...], BeforeValidator(split_list), Field(min_length=1, max_length=2)]
 PublicUrl = Annotated[str, AfterValidator(_public_url)]
+LinkUrl = Annotated[str, AfterValidator(_link_url)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 
@@ -179,9 +157,13 @@ class ServerSettings(Section):
     )
     workers: int = Field(1, ge=1, le=256, description="Server processes. More than one needs PostgreSQL and Redis.")
     cors_origins: Origins = Field((), description="Other web sites whose pages may call this server.")
-    trusted_proxies: Addresses = Field(
+    trusted_proxies: Proxies = Field(
         ("127.0.0.1",),
-        description="Reverse proxies whose `X-Forwarded-*` headers are believed: addresses or networks.",
+        description="Reverse proxies whose word is taken for the address of a client: addresses or networks.",
+    )
+    forwarded_header: Literal["x-forwarded-for", "forwarded"] = Field(
+        "x-forwarded-for",
+        description="Header in which they tell it; `forwarded` is that of RFC 7239. The other one is not read.",
     )
     max_body_bytes: int = Field(1_048_576, ge=1_024, le=1_073_741_824, description="Longest request body.")
     max_header_bytes: int = Field(32_768, ge=4_096, le=1_048_576, description="Longest set of request headers.")
@@ -223,57 +205,44 @@ class RedisSettings(Section):
     )
 
 
-class SecuritySettings(Section):
-    """Keys, tokens and password hashing."""
+class AccountSettings(Section):
+    """People: registering, logging in, and their sessions."""
 
-    signing_keys: KeyTuple = Field(
-        (), description="Keys of access tokens and digests; the first signs, all verify. Not set: generated."
+    registration: Literal["open", "closed"] = Field(
+        "open", description="`closed`: accounts are made by invitation and by `courtyard create-admin` only."
     )
-    encryption_keys: KeyTuple = Field(
-        (), description="Keys of encrypted columns; the first encrypts, all decrypt. Not set: generated."
-    )
-    access_token_seconds: int = Field(900, ge=10, le=86_400, description="Life of an access token.")
-    refresh_token_seconds: int = Field(
-        30 * 86_400, ge=60, le=366 * 86_400, description="Life of a session that is not used."
-    )
-    cookie_secure: bool | None = Field(
+    link_url: LinkUrl | None = Field(
         None,
-        description="Whether browsers send cookies over https alone. Not set: when the public URL is https.",
+        description="Page that the links in mails open, with `{purpose}` and `{token}` in it. Not set: the front page "
+        "of this server.",
     )
-    argon2_time_cost: int = Field(3, ge=1, le=20, description="Passes of Argon2id over the memory.")
-    argon2_memory_kib: int = Field(65_536, ge=64, le=4_194_304, description="Memory of one Argon2id hash, in KiB.")
-    argon2_parallelism: int = Field(4, ge=1, le=64, description="Lanes of Argon2id.")
-    argon2_workers: int = Field(2, ge=1, le=64, description="Passwords hashed at once in one process.")
-
-    @property
-    def signing_ring(self) -> tuple[tuple[str, bytes], ...]:
-        """Id and bytes of each signing key, the one that signs first."""
-        return tuple((key.id, key.secret_bytes) for key in self.signing_keys)
-
-    @property
-    def encryption_ring(self) -> tuple[tuple[str, bytes], ...]:
-        """Id and bytes of each encryption key, the one that encrypts first."""
-        return tuple((key.id, key.secret_bytes) for key in self.encryption_keys)
-
-    @property
-    def generated(self) -> bool:
-        """Whether Courtyard signs or encrypts with a key that it made itself."""
-        return any(ring and ring[0].generated for ring in (self.signing_keys, self.encryption_keys))
-
-
-class EventSettings(Section):
-    """The event log and what delivers from it."""
-
-    sweep_seconds: float = Field(
-        1.0, ge=0.01, le=60, description="How often delivery looks for what it was not told of."
+    proof_seconds: int = Field(
+        900, ge=60, le=86_400, description="How long a link or code that was mailed is good, but for the next."
     )
-    replay_limit: int = Field(1_000, ge=1, le=100_000, description="Events replayed at most to one subscription.")
-    inline_limit_bytes: int = Field(
-        65_536,
+    password_reset_seconds: int = Field(
+        1_800, ge=60, le=86_400, description="How long a link that resets a password is good."
+    )
+    password_strength: int = Field(
+        2, ge=0, le=4, description="Least strength of a new password, in the measure of zxcvbn (0 to 4)."
+    )
+    step_up_seconds: int = Field(
+        900, ge=60, le=86_400, description="How long after a login what is dangerous can be done without a new proof."
+    )
+    single_session: bool = Field(default=False, description="Whether a login ends the other sessions of the account.")
+    session_store: Literal["database", "redis"] = Field("database", description="Where sessions are kept.")
+    refresh_grace_seconds: int = Field(
+        10,
         ge=0,
-        le=1_048_576,
-        description="Longest event that travels whole between processes; longer ones are read.",
+        le=120,
+        description="How long the refresh token before the present one is good, for a second tab.",
     )
+    passkey_rp_id: str | None = Field(
+        None, min_length=1, max_length=253, description="Domain that passkeys belong to. Not set: that of `public_url`."
+    )
+    passkey_origins: Origins = Field(
+        (), description="Web sites of that domain that ask for passkeys. Not set: that of `public_url`."
+    )
+    oidc: OpenidProviders = Field({}, description="OpenID providers to log in with, by name.")
 
 
 class RealtimeSettings(Section):
@@ -292,6 +261,30 @@ class RealtimeSettings(Section):
     max_subscriptions: int = Field(100, ge=1, le=10_000, description="Topics of one connection at once.")
     max_queued_messages: int = Field(
         1_000, ge=10, le=100_000, description="Messages that wait for a slow client; with more it is cut off."
+    )
+
+
+class LimitSettings(Section):
+    """Rate limits and quotas. Their names are in [Limits](limits.md)."""
+
+    enabled: bool = Field(default=True, description="Whether rate limits hold. Quotas hold in any case.")
+    policies: Limits = Field(
+        {},
+        description="Other amounts for policies, by name, such as `20/minute`, or `off`. In one line: `name=20/hour`.",
+    )
+    quotas: Quotas = Field(
+        {}, description="Other quotas for every workspace, by name: a number, or `unlimited`. In one line: `name=20`."
+    )
+
+
+class AuditSettings(Section):
+    """The audit log."""
+
+    seal_seconds: float = Field(
+        1.0, ge=0.01, le=60, description="How often entries are sealed that have no place in the chain yet."
+    )
+    retention_days: float | None = Field(
+        None, ge=1, le=36_500, description="Age at which entries are removed. Not set: never."
     )
 
 
@@ -323,8 +316,13 @@ class Settings(BaseSettings):
     database: DatabaseSettings = DatabaseSettings()
     redis: RedisSettings = RedisSettings()
     security: SecuritySettings = SecuritySettings()
+    accounts: AccountSettings = AccountSettings()
+    workspaces: WorkspaceSettings = WorkspaceSettings()
     events: EventSettings = EventSettings()
     realtime: RealtimeSettings = RealtimeSettings()
+    mail: MailSettings = MailSettings()
+    limits: LimitSettings = LimitSettings()
+    audit: AuditSettings = AuditSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 
     @classmethod
@@ -385,6 +383,17 @@ class Settings(BaseSettings):
         return f"http://{f'[{host}]' if ':' in host else host}:{self.server.port}"
 
     @property
+    def service_name(self) -> str:
+        """What this service is called, in mails and by authenticators."""
+        return parseaddr(self.mail.sender)[0] or urlsplit(self.public_url).hostname or "Courtyard"
+
+    @property
+    def link_url(self) -> str:
+        """The page that links in mails open, with `{purpose}` and `{token}` in it."""
+        # The token stands behind the #, so that it reaches no log of a server.
+        return self.accounts.link_url or self.public_url + "/#/{purpose}/{token}"
+
+    @property
     def cookie_secure(self) -> bool:
         """Whether cookies are marked `Secure`."""
         explicit = self.security.cookie_secure
@@ -431,18 +440,19 @@ def refusals(settings: Settings) -> Iterator[str]:
     embedded = settings.sqlite_path is not None
     if settings.server.workers > 1 and (embedded or settings.redis.url is None):
         yield "server.workers is more than 1, which needs PostgreSQL (database.url) and Redis (redis.url)"
+    if settings.accounts.session_store == "redis" and settings.redis.url is None:
+        yield "accounts.session_store is redis, which needs redis.url"
+    yield from _mail_refusals(settings)
     if settings.production:
         yield from _production_refusals(settings)
 
 
 def _production_refusals(settings: Settings) -> Iterator[str]:
-    for name, ring in (
-        ("signing_keys", settings.security.signing_keys),
-        ("encryption_keys", settings.security.encryption_keys),
-    ):
+    for name in RINGS:
+        ring: tuple[Key, ...] = getattr(settings.security, name)
         if not ring:
             yield f"security.{name} must be set in production: `courtyard config keys` draws some"
-        elif ring[0].generated:
+        elif settings.security.last_of(name).generated:
             yield f"security.{name} begins with a generated key: put your own first (`courtyard config keys`)"
         for key in ring:
             if _looks_typed(key):
@@ -456,6 +466,17 @@ def _production_refusals(settings: Settings) -> Iterator[str]:
     if token is not None and (len(token.get_secret_value()) < MINIMUM_TOKEN_LENGTH or _is_placeholder(token)):
         yield f"telemetry.metrics_token is an example or shorter than {MINIMUM_TOKEN_LENGTH} characters"
     yield from _address_refusals(settings)
+    yield from openid_refusals(settings.accounts.oidc)
+
+
+def _mail_refusals(settings: Settings) -> Iterator[str]:
+    smtp = settings.mail.smtp
+    if settings.mail.transport == "smtp" and smtp.host is None:
+        yield "mail.smtp.host must be set where mail.transport is smtp"
+    if (smtp.username is None) != (smtp.password is None):
+        yield "mail.smtp.username and mail.smtp.password are set together, or neither"
+    if smtp.security == "none" and smtp.password is not None and smtp.host not in LOCAL_HOSTS:
+        yield "mail.smtp.security is none, so the password would travel in clear: use starttls or tls"
 
 
 def _address_refusals(settings: Settings) -> Iterator[str]:
@@ -492,7 +513,7 @@ def _has_default_password(url: str) -> bool:
 
 def complete(settings: Settings, *, make_secrets: bool) -> Settings:
     """Put the generated secrets where none are configured; `make_secrets` is that of `load_settings`."""
-    missing = [name for name in ("signing_keys", "encryption_keys") if not getattr(settings.security, name)]
+    missing = [name for name in RINGS if not getattr(settings.security, name)]
     if not missing:
         return settings
     if make_secrets:
@@ -500,15 +521,33 @@ def complete(settings: Settings, *, make_secrets: bool) -> Settings:
     else:
         stored = sources.read_secrets(settings.data_path)
     if stored is None:
-        stored = {name: [sources.new_key(generated=True)] for name in missing}
+        drawn = {name: [sources.new_key(generated=True)] for name in missing}
+        return _with_rings(settings, drawn, stored=False)
+    return _with_rings(settings, {name: stored.get(name, ()) for name in missing}, stored=True)
+
+
+def reread(settings: Settings) -> Settings:
+    """Return the settings with the keys that the secrets file holds now, where they came from there before.
+
+    Raises:
+        SettingsError: the file cannot be used; what was read before may be.
+    """
+    stored = sources.read_secrets(settings.data_path)
+    names = settings.security.stored
+    if stored is None or not names:
+        return settings
+    return _with_rings(settings, {name: stored.get(name, ()) for name in names}, stored=True)
+
+
+def _with_rings(settings: Settings, rings: sources.Tree, *, stored: bool) -> Settings:
     path = settings.data_path / sources.SECRETS_FILE
     try:
-        found = SecuritySettings.model_validate({name: stored.get(name, ()) for name in missing})
+        found = SecuritySettings.model_validate(rings)
     except ValidationError as error:
         raise SettingsError(*(f"{path}: {fault}" for fault in _faults_of(error))) from None
-    if empty := [name for name in missing if not getattr(found, name)]:
+    if empty := [name for name in rings if not getattr(found, name)]:
         raise SettingsError(f"{path} has no {' and no '.join(empty)}")
-    security = settings.security.model_copy(update={name: getattr(found, name) for name in missing})
+    security = settings.security.with_rings({name: getattr(found, name) for name in rings}, stored=stored)
     return settings.model_copy(update={"security": security})
 
 

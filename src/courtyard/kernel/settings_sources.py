@@ -12,6 +12,7 @@ import stat
 import tomllib
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -142,13 +143,67 @@ def make_secrets(data_dir: Path) -> Tree:
         with _locked(data_dir):
             if (present := read_secrets(data_dir)) is not None:
                 return present
-            _write_new(path, _secrets_text())
+            drawn = {ring: [new_key(generated=True)] for ring in ("signing_keys", "encryption_keys")}
+            _write_new(path, _secrets_text(drawn))
     except OSError as error:
         raise SettingsError(f"{path} cannot be made: {_reason(error)}") from error
     made = read_secrets(data_dir)
     if made is None:
         raise SettingsError(f"{path} was taken away while Courtyard started")
     return made
+
+
+def rotate_secrets(
+    data_dir: Path, ring: str, key: Mapping[str, Any], retire_at: datetime | None, now: datetime
+) -> Tree:
+    """Put a new key into the generated secrets, and return what they say then.
+
+    Whoever reads the file sees the old content or the new one, and of two rotations at once one comes after the other.
+
+    Args:
+        data_dir: where the secrets are.
+        ring: `signing_keys` or `encryption_keys`.
+        key: the new key, with its dates.
+        retire_at: the end of all others, but for those that end sooner; None to let them go on for ever.
+        now: the time; what has ended by then is taken out.
+
+    Raises:
+        SettingsError: there are no generated secrets, or they cannot be changed.
+    """
+    path = data_dir / SECRETS_FILE
+    try:
+        with _locked(data_dir):
+            stored = read_secrets(data_dir)
+            if stored is None:
+                raise SettingsError(f"there is no {path} yet: start a server first")
+            left = [each for each in stored.get(ring, ()) if "retire_at" not in each or each["retire_at"] > now]
+            if retire_at is not None:
+                left = [{**each, "retire_at": min(retire_at, each.get("retire_at", retire_at))} for each in left]
+            changed = {**stored, ring: [key, *left]}
+            _write_new(path, _secrets_text(changed))
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be changed: {_reason(error)}") from error
+    return changed
+
+
+def secrets_stamp(data_dir: Path) -> tuple[int, ...] | None:
+    """Return what is another whenever the generated secrets are; None where there are none."""
+    try:
+        found = (data_dir / SECRETS_FILE).stat()
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_ino, found.st_size)
+
+
+def key_table(name: str, key: Mapping[str, Any]) -> str:
+    """Return a key as a table of TOML."""
+    dates = [f"{each} = {moment(key[each])}" for each in ("not_before", "retire_at") if key.get(each) is not None]
+    return "\n".join([f"[[{name}]]", f'id = "{key["id"]}"', f'secret = "{key["secret"]}"', *dates]) + "\n"
+
+
+def moment(value: datetime) -> str:
+    """Return a moment as it is written in TOML and in JSON: in UTC, to the second."""
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def make_data_dir(data_dir: Path) -> None:
@@ -173,15 +228,12 @@ def _nested(variables: Mapping[str, str]) -> Tree:
     return tree
 
 
-def _secrets_text() -> str:
-    lines = [
-        "# Made by Courtyard at its first start. Who has these keys can sign in as anyone and read encrypted",
-        "# columns; without them those are lost. Production wants keys of your own: `courtyard config keys`.",
-    ]
-    for ring in ("signing_keys", "encryption_keys"):
-        key = new_key(generated=True)
-        lines += ["", f"[[{ring}]]", f'id = "{key["id"]}"', f'secret = "{key["secret"]}"']
-    return "\n".join(lines) + "\n"
+def _secrets_text(rings: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    head = (
+        "# Made by Courtyard. Who has these keys can sign in as anyone and read encrypted columns; without them those\n"
+        "# are lost. `courtyard keys` rotates them. Production wants keys of your own: `courtyard config keys`.\n"
+    )
+    return "\n".join([head, *(key_table(ring, key) for ring, keys in rings.items() for key in keys)])
 
 
 def _write_new(path: Path, text: str) -> None:

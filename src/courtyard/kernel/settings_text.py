@@ -10,7 +10,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from courtyard.kernel.settings import Key, Section, Settings
-from courtyard.kernel.settings_sources import ENV_PREFIX
+from courtyard.kernel.settings_sources import ENV_PREFIX, key_table, moment
 
 HIDDEN = "(hidden)"
 REFERENCE_HEAD = """\
@@ -31,8 +31,10 @@ check` says what is wrong, `courtyard config print` what is in force, `courtyard
 `courtyard doctor` looks at the whole installation.
 
 Keys are written as a table in the file (`[[security.signing_keys]]` with `id` and `secret`), and as
-`id:secret` in the environment. To change a key, put the new one first and leave the old one behind it until
-nothing needs it.
+`id:secret` in the environment. A key may have dates, in UTC: `not_before` (`2026-11-21T16:00:00Z`), from when on it
+signs or encrypts, and, where it signs, `retire_at`, from when on what it signed counts no more. Of the keys whose time
+has come the newest is used, of keys without dates the first. `courtyard keys` says which that is and how to change it:
+[Rotate keys](../howto/rotate-keys.md).
 
 In production mode the server does not start with keys that it generated itself, with secrets that are
 examples or too short, with a default password in an address, or with a public address that is not https.
@@ -44,27 +46,41 @@ def as_toml(settings: Settings, *, redact: bool = True) -> str:
 
     With `redact`, keys, tokens and the passwords within addresses are hidden.
     """
-    tables: list[str] = []
-    top: list[str] = []
-    for name in Settings.model_fields:
-        value = getattr(settings, name)
-        if isinstance(value, Section):
-            lines = [_line(key, getattr(value, key), redact=redact) for key in type(value).model_fields]
-            tables.append("\n".join([f"[{name}]", *lines]))
+    return "\n\n".join(_tables("", settings, redact=redact)) + "\n"
+
+
+def _tables(path: str, values: BaseModel, *, redact: bool) -> Iterator[str]:
+    """Return the table of a section, then those of the sections in it, as TOML wants them."""
+    plain = [f"[{path}]"] if path else []
+    inner: list[str] = []
+    for name, field in type(values).model_fields.items():
+        value = getattr(values, name)
+        place = f"{path}.{name}" if path else name
+        if isinstance(value, Section) and not isinstance(value, Key):
+            inner += _tables(place, value, redact=redact)
+        elif isinstance(value, dict) and _section(field) is not None:
+            for each, section in value.items():
+                inner += _tables(f"{place}.{each}", section, redact=redact)
         else:
-            top.append(_line(name, value, redact=redact))
-    return "\n\n".join(["\n".join(top), *tables]) + "\n"
+            plain.append(_line(name, value, redact=redact))
+    yield "\n".join(plain)
+    yield from inner
 
 
 def reference() -> str:
     """Return the reference page: a table for each section, made from the classes of the settings."""
-    parts = [REFERENCE_HEAD]
-    plain = [(name, field) for name, field in Settings.model_fields.items() if _section(field) is None]
-    parts.append("## Top level\n\n" + _table("", plain))
-    for name, field in Settings.model_fields.items():
-        if (section := _section(field)) is not None:
-            parts.append(f"## `[{name}]`\n\n{section.__doc__}\n\n" + _table(name, list(section.model_fields.items())))
-    return "\n".join(parts)
+    return "\n".join([REFERENCE_HEAD, *_chapters("", Settings)])
+
+
+def _chapters(path: str, section: type[BaseModel]) -> Iterator[str]:
+    """Return the chapter of a section, then those of the sections in it."""
+    head = f"## `[{path}]`\n\n{section.__doc__}" if path else "## Top level"
+    fields = section.model_fields.items()
+    yield f"{head}\n\n" + _table(path, [(name, field) for name, field in fields if _section(field) is None])
+    for name, field in fields:
+        if (inner := _section(field)) is not None:
+            several = ".NAME" if get_origin(field.annotation) is dict else ""
+            yield from _chapters((f"{path}.{name}" if path else name) + several, inner)
 
 
 def without_password(url: str) -> str:
@@ -96,11 +112,17 @@ def _toml(value: object, *, redact: bool) -> str:
             return json.dumps(value)
         case SecretStr():
             return _quoted(_shown(value.get_secret_value()) if redact else value.get_secret_value())
+        case dict():
+            items = ", ".join(f"{_quoted(name)} = {_toml(item, redact=redact)}" for name, item in value.items())
+            return f"{{ {items} }}" if items else "{}"
         case tuple():
             return f"[{', '.join(_toml(item, redact=redact) for item in value)}]"
         case Key():
             secret = HIDDEN if redact else value.secret.get_secret_value()
-            return f"{{ id = {_quoted(value.id)}, secret = {_quoted(secret)} }}"
+            dates = {"not_before": value.not_before, "retire_at": value.retire_at}
+            parts = [f"id = {_quoted(value.id)}", f"secret = {_quoted(secret)}"]
+            parts += [f"{name} = {moment(date)}" for name, date in dates.items() if date is not None]
+            return f"{{ {', '.join(parts)} }}"
         case _:
             return _quoted(str(value))
 
@@ -115,13 +137,15 @@ def _quoted(text: str) -> str:
 
 def _section(field: FieldInfo) -> type[BaseModel] | None:
     kind = field.annotation
+    if get_origin(kind) is dict:
+        kind = get_args(kind)[1]
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
 def _table(section: str, fields: list[tuple[str, FieldInfo]]) -> str:
     rows = ["| key | environment | type | default | meaning |", "|---|---|---|---|---|"]
     for name, field in fields:
-        variable = ENV_PREFIX + (f"{section}__{name}" if section else name).upper()
+        variable = ENV_PREFIX + (f"{section}.{name}" if section else name).replace(".", "__").upper()
         cells = (f"`{name}`", f"`{variable}`", _type(field), _default(field), field.description or "")
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"
@@ -148,17 +172,19 @@ def _type_name(annotation: Any) -> str:  # noqa: ANN401 - annotations have no ty
         return " or ".join(_type_name(item) for item in arguments if item is not NoneType)
     if origin is tuple:
         return f"list of {_type_name(arguments[0])}"
+    if origin is dict:
+        return f"table of {_type_name(arguments[1])}"
     names = {str: "text", SecretStr: "secret text", bool: "true or false", int: "integer", float: "number"}
     return names.get(annotation) or str(annotation.__name__).lower()
 
 
 def _default(field: FieldInfo) -> str:
     value = field.default
+    if field.is_required():
+        return "must be set"
     return "not set" if value is None else f"`{_toml(value, redact=False)}`"
 
 
 def key_tables(rings: Iterator[tuple[str, dict[str, str]]]) -> str:
     """Return keys as the tables that hold them in `courtyard.toml`."""
-    return "\n".join(
-        f"[[security.{ring}]]\nid = {_quoted(key['id'])}\nsecret = {_quoted(key['secret'])}\n" for ring, key in rings
-    )
+    return "\n".join(key_table(f"security.{ring}", key) for ring, key in rings)

@@ -9,11 +9,22 @@ from typing import Any
 from courtyard.kernel.application import Application
 from courtyard.site import openapi, permission_table
 from courtyard.site.asyncapi import asyncapi_document
+from courtyard.site.audit_names import audit_names_page
 from courtyard.site.errors import CannotStart
+from courtyard.site.limits_table import limits_page
 from courtyard.site.preparation import prepare
 from courtyard.site.routes import ROUTES
 
-__all__ = ["ROUTES", "CannotStart", "asyncapi_document", "openapi_document", "permissions_page", "prepare"]
+__all__ = [
+    "ROUTES",
+    "CannotStart",
+    "asyncapi_document",
+    "audit_names_page",
+    "limits_page",
+    "openapi_document",
+    "permissions_page",
+    "prepare",
+]
 
 
 def openapi_document(parts: Sequence[Application]) -> dict[str, Any]:

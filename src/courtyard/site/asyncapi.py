@@ -10,7 +10,18 @@ from uuid import UUID
 from courtyard import __version__
 from courtyard.kernel.application import Application
 from courtyard.kernel.database import DatabaseUnavailable
-from courtyard.kernel.errors import Forbidden, InvalidInput, NotFound, Problem, Unauthenticated, Unavailable
+from courtyard.kernel.errors import (
+    Forbidden,
+    InvalidInput,
+    MembershipSuspended,
+    NotFound,
+    Problem,
+    SecondFactorRequired,
+    Unauthenticated,
+    Unavailable,
+    WorkspaceArchived,
+    WorkspaceDeleted,
+)
 from courtyard.kernel.events import Envelope, Event, Topic
 from courtyard.kernel.realtime import (
     PATH,
@@ -40,7 +51,11 @@ COMMON: tuple[type[Problem], ...] = (
     InvalidInput,
     Unauthenticated,
     Forbidden,
+    MembershipSuspended,
+    SecondFactorRequired,
     NotFound,
+    WorkspaceArchived,
+    WorkspaceDeleted,
     Unavailable,
     DatabaseUnavailable,
     EventTimeout,

@@ -15,7 +15,7 @@ from courtyard import __version__
 from courtyard.kernel.application import Application
 from courtyard.kernel.errors import Problem, ProblemDocument
 from courtyard.kernel.http import PUBLIC
-from courtyard.site.json_schema import Schema, Schemas, not_null
+from courtyard.site.json_schema import NULL, REFERENCE, Schema, Schemas, not_null
 
 if TYPE_CHECKING:
     from litestar.handlers import HTTPRouteHandler
@@ -29,15 +29,16 @@ What every answer has in common:
 - Lists are `{"items": […], "next": cursor or null}`; the cursor goes into the query of the next page.
 - `Idempotency-Key` on a POST: the same request under the same key is carried out once and answered the same again.
 - `ETag` is the version of a thing. `If-Match` with it refuses a change of what somebody else has changed since.
+- `RateLimit-Policy` and `RateLimit` say what is limited, and how much is left; 429 has `Retry-After`.
 - `X-Request-ID` names the request in the logs; one that is sent along is taken over.
 
-Authenticate with `Authorization: Bearer` and the access token of a session, or with the cookies of a session that
-was opened with `"cookies": true`. A change that is authenticated by cookie needs the header `X-CSRF-Token` with the
-`csrf_token` of that session. What happens live is told over Socket.IO: see `/asyncapi.json`.
+Authenticate with `Authorization: Bearer` and the access token of a session or an API key, or with the cookies of a
+session that was opened with `"cookies": true`. A change that is authenticated by cookie needs the header
+`X-CSRF-Token` with the `csrf_token` of that session. What happens live is told over Socket.IO: see `/asyncapi.json`.
 """
 SITE = "What the server says about itself."
 SECURITY_SCHEMES = {
-    "bearer": {"type": "http", "scheme": "bearer", "description": "The `access_token` of a session."},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "The `access_token` of a session, or an API key."},
     "cookie": {
         "type": "apiKey",
         "in": "cookie",
@@ -59,6 +60,18 @@ HEADERS = {
     "IdempotentReplayed": {
         "description": "There, and `true`, where the answer is that of an earlier request under the same key.",
         "schema": {"const": "true"},
+    },
+    "Location": {
+        "description": "The page. Behind its `#` stands what it is told: `error` is the code of a problem.",
+        "schema": {"type": "string", "format": "uri"},
+    },
+    "RateLimit": {
+        "description": "What is left of each limit that was counted (`r`), and when there is more, in seconds (`t`).",
+        "schema": {"type": "string", "examples": ['"accounts.login_by_address";r=59;t=60']},
+    },
+    "RateLimitPolicy": {
+        "description": "Each limit that was counted: how much (`q`) in how many seconds (`w`).",
+        "schema": {"type": "string", "examples": ['"accounts.login_by_address";q=60;w=60']},
     },
     "RetryAfter": {
         "description": "Seconds to wait before the same request is worth another try.",
@@ -89,7 +102,12 @@ PARAMETERS = {
         "schema": {"type": "string"},
     },
 }
-_PROBLEM_HEADERS = {401: {"WWW-Authenticate": "WWWAuthenticate"}, 503: {"Retry-After": "RetryAfter"}}
+_LIMIT_HEADERS = {"RateLimit-Policy": "RateLimitPolicy", "RateLimit": "RateLimit"}
+_PROBLEM_HEADERS = {
+    401: {"WWW-Authenticate": "WWWAuthenticate"},
+    429: {"Retry-After": "RetryAfter", **_LIMIT_HEADERS},
+    503: {"Retry-After": "RetryAfter"},
+}
 _SUCCESS = {
     "GET": "What was asked for.",
     "POST": "What was made, or has been moved on.",
@@ -130,13 +148,30 @@ def openapi_document(parts: Sequence[Application], site: "Sequence[HTTPRouteHand
         "tags": [{"name": tag, "description": text} for tag, (text, routes) in described.items() if routes],
         "paths": paths,
         "components": {
-            "schemas": schemas.components,
+            "schemas": _with_settings(schemas, parts),
             "responses": dict(sorted(document.responses.items())),
             "parameters": PARAMETERS,
             "headers": HEADERS,
             "securitySchemes": SECURITY_SCHEMES,
         },
     }
+
+
+def _with_settings(schemas: Schemas, parts: Sequence[Application]) -> dict[str, Schema]:
+    """Return the components, with what can be set in a workspace as the parts declare it."""
+    kinds = {part.name: part.workspace_settings for part in parts if part.workspace_settings is not None}
+    sections = {name: schemas.of(kind) for name, kind in kinds.items()}
+    components = schemas.components
+    if "SettingsPatch" not in components:
+        return components
+    patches = {}
+    for name, reference in sections.items():
+        declared = components[reference["$ref"].removeprefix(REFERENCE)]
+        values = {key: {"anyOf": [value, NULL]} for key, value in declared["properties"].items()}
+        patches[name] = {"anyOf": [{"type": "object", "properties": values, "additionalProperties": False}, NULL]}
+    for name, properties in (("SettingsOfWorkspace", sections), ("SettingsPatch", patches)):
+        components[name]["properties"]["sections"] |= {"properties": properties, "additionalProperties": False}
+    return components
 
 
 class _Document:
@@ -197,7 +232,12 @@ class _Document:
         option = handler.opt
         answer, status = option["answer"], int(handler.status_code)
         described: dict[str, Any] = {"description": _SUCCESS[method]}
-        headers = {}
+        headers: dict[str, Schema] = {}
+        if option["limits"]:
+            headers |= {name: _component("headers", component) for name, component in _LIMIT_HEADERS.items()}
+        if option.get("redirects"):
+            described["description"] = "The browser is sent to a page."
+            headers["Location"] = _component("headers", "Location")
         if option["idempotent"]:
             headers["Idempotent-Replayed"] = _component("headers", "IdempotentReplayed")
         if _has_version(handler):
@@ -205,7 +245,8 @@ class _Document:
         if headers:
             described["headers"] = headers
         if answer is not None:
-            described["content"] = {option["media_type"]: {"schema": self._schemas.of(answer)}}
+            schema = {"schema": self._schemas.of(answer)}
+            described["content"] = dict.fromkeys(option["media_type"].split(", "), schema)
         responses = {str(status): described}
         if method == "GET" and _has_version(handler):
             responses["304"] = {

@@ -1,9 +1,9 @@
 """The page of permissions and roles in the reference, from the declarations of all parts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from courtyard.kernel.application import Application, Role
+from courtyard.kernel.application import Application, Role, declared_roles
 from courtyard.site.openapi import template
 
 if TYPE_CHECKING:
@@ -14,8 +14,10 @@ INTRODUCTION = """\
 
 Made from the code by `courtyard permissions --write`; do not edit it by hand.
 
-A role is a set of permissions. A member of a workspace has one or more roles there; some roles come by themselves
-with a relation to the workspace or to one thing in it. Where one of the roles has a permission, it is granted.
+A role is a set of permissions. A member of a workspace has roles there, in all of it or on one thing in it; some roles
+come by themselves with a relation to the workspace or to a thing. Where one of the roles has a permission, it is
+granted. These roles are built in; a workspace makes more of its own, whose names begin with `custom.`: see
+[Roles and rights](../howto/roles-and-rights.md).
 
 `public` is for everybody, signed in or not, and `signed in` for everybody who has an account. `by topic` means the
 permission of the topic that is named.
@@ -29,36 +31,32 @@ def permissions_page(parts: Sequence[Application], site: "Sequence[HTTPRouteHand
         parts: the modules of the kernel and the applications.
         site: the routes that belong to no part.
     """
-    roles = _roles(parts)
-    sections = [INTRODUCTION, _roles_section(roles)]
+    roles = declared_roles(parts)
+    sections = [INTRODUCTION, _roles_section(roles), _scopes_section(parts)]
     sections += [_permissions_section(part, roles) for part in parts if part.permissions]
     sections.append(_rules_section(parts, site))
     return "\n".join(sections)
 
 
-def _roles(parts: Sequence[Application]) -> dict[str, Role]:
-    """Return every role with what all parts give it."""
-    roles: dict[str, Role] = {}
-    for part in parts:
-        for name, role in part.roles.items():
-            known = roles.get(name)
-            roles[name] = Role(
-                description=known.description if known else role.description,
-                permissions=role.permissions | (known.permissions if known else frozenset()),
-                assignable=role.assignable,
-            )
-    return roles
-
-
-def _roles_section(roles: dict[str, Role]) -> str:
+def _roles_section(roles: Mapping[str, Role]) -> str:
     rows = [
-        (f"`{name}`", role.description, "given to a member" if role.assignable else "by itself")
+        (
+            f"`{name}`",
+            role.description,
+            "given to a member" if role.assignable else "by itself",
+            "yes" if role.assignable and role.staff else "no",
+        )
         for name, role in roles.items()
     ]
-    return "## Roles\n\n" + _table(("role", "for", "how one gets it"), rows)
+    return "## Built-in roles\n\n" + table(("role", "for", "how one gets it", "staff"), rows)
 
 
-def _permissions_section(part: Application, roles: dict[str, Role]) -> str:
+def _scopes_section(parts: Sequence[Application]) -> str:
+    rows = [(f"`{kind.name}`", kind.description) for part in parts for kind in part.scopes]
+    return "## Things on which a role can be given\n\n" + table(("kind", "what it is"), rows)
+
+
+def _permissions_section(part: Application, roles: Mapping[str, Role]) -> str:
     rows = [
         (
             f"`{permission}`",
@@ -67,7 +65,7 @@ def _permissions_section(part: Application, roles: dict[str, Role]) -> str:
         )
         for permission, description in part.permissions.items()
     ]
-    return f"## Permissions of {part.name}\n\n" + _table(("permission", "what it allows", "roles that have it"), rows)
+    return f"## Permissions of {part.name}\n\n" + table(("permission", "what it allows", "roles that have it"), rows)
 
 
 def _rules_section(parts: Sequence[Application], site: "Sequence[HTTPRouteHandler]") -> str:
@@ -85,13 +83,14 @@ def _rules_section(parts: Sequence[Application], site: "Sequence[HTTPRouteHandle
     ]
     return "\n".join(
         (
-            "## What asks for which permission\n\n" + _table(("route", "permission"), routes),
-            _table(("socket event", "permission"), sockets),
-            _table(("topic", "permission"), topics),
+            "## What asks for which permission\n\n" + table(("route", "permission"), routes),
+            table(("socket event", "permission"), sockets),
+            table(("topic", "permission"), topics),
         )
     )
 
 
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """Return a table in Markdown."""
     lines = [head, ("---",) * len(head), *rows]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)

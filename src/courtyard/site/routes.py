@@ -67,6 +67,7 @@ def _get(
                 "permission": PUBLIC,
                 "idempotent": False,
                 "takes_version": False,
+                "limits": (),
                 "problems": (HeadersTooLarge, RequestTimeout, *problems),
                 "has_version": has_version,
                 "answer": answer,

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -78,24 +78,131 @@ def parts() -> list[Application]:
 
 
 @pytest.fixture
-def rows() -> dict[str, dict[str, Any]]:
-    """A row for every table, in the words of its columns."""
-    account, workspace, conversation = uuid4(), uuid4(), uuid4()
+def rows() -> dict[str, Any]:
+    """A row for every table, or several, in the words of its columns; but `audit_pending`, which a trigger fills."""
+    account, other, workspace, conversation = uuid4(), uuid4(), uuid4(), uuid4()
     versioned = {"version": 1, "created_at": NOW}
     tenant = {"workspace_id": workspace}
     return {
-        "account": {"id": account, "kind": "person", "name": "Ada", **versioned},
+        "account": [
+            {
+                "id": account_id,
+                "kind": "person",
+                "name": "Ada",
+                "must_change_password": False,
+                "rights_epoch": 0,
+                **versioned,
+            }
+            for account_id in (account, other)
+        ],
         "session": {
             "id": uuid4(),
             "account_id": account,
             "refresh_digest": b"digest",
             "device": "test",
+            "address": "",
+            "methods": [],
             "created_at": NOW,
+            "authenticated_at": NOW,
             "refreshed_at": NOW,
             "expires_at": NOW,
         },
-        "workspace": {"id": workspace, "slug": "west", "name": "West", **versioned},
-        "membership": {**tenant, "account_id": account, "roles": ["owner"], **versioned},
+        "workspace": {"id": workspace, "slug": "west", "name": "West", "settings": {}, **versioned},
+        "membership": [{**tenant, "account_id": account_id, **versioned} for account_id in (account, other)],
+        "role_grant": {
+            **tenant,
+            "id": uuid4(),
+            "account_id": account,
+            "role": "owner",
+            "scope_type": "",
+            "scope_id": UUID(int=0),
+            "created_at": NOW,
+        },
+        "custom_role": {
+            **tenant,
+            "name": "custom.night_shift",
+            "description": "Answers at night",
+            "permissions": ["chat.message.send"],
+            "require_second_factor": False,
+            **versioned,
+        },
+        "workspace_slug": {"slug": "west", "workspace_id": workspace},
+        "invitation": {
+            **tenant,
+            "id": uuid4(),
+            "email": "eva@example.org",
+            "roles": ["member"],
+            "state": "pending",
+            "token_digest": b"invitation",
+            "inviter_id": account,
+            "mails": 1,
+            "counted_from": NOW,
+            "mailed_at": NOW,
+            "created_at": NOW,
+            "expires_at": NOW,
+        },
+        "invitation_link": {
+            **tenant,
+            "id": uuid4(),
+            "roles": ["member"],
+            "token_digest": b"link",
+            "maker_id": account,
+            "uses": 0,
+            "max_uses": 5,
+            "created_at": NOW,
+            "expires_at": NOW,
+        },
+        "ownership_offer": {**tenant, "from_id": account, "to_id": other, "created_at": NOW, "expires_at": NOW},
+        "workspace_service": {
+            **tenant,
+            "account_id": account,
+            "description": "Sends reports",
+            "maker_id": other,
+            **versioned,
+        },
+        "challenge": {
+            "id": uuid4(),
+            "purpose": "login",
+            "account_id": account,
+            "token_digest": b"digest",
+            "tries_left": 5,
+            "data": {},
+            "created_at": NOW,
+            "expires_at": NOW,
+        },
+        "device": {"account_id": account, "browser_digest": b"digest", "created_at": NOW, "seen_at": NOW},
+        "login_throttle": {"email_digest": b"digest", "failures": 1, "changed_at": NOW, "blocked_until": NOW},
+        "totp": {"account_id": account, "secret": b"secret", "last_step": 0, "failures": 0, "created_at": NOW},
+        "recovery_code": {"account_id": account, "digest": b"digest", "created_at": NOW},
+        "passkey": {
+            "id": uuid4(),
+            "account_id": account,
+            "credential_id": b"id",
+            "public_key": b"key",
+            "sign_count": 0,
+            "transports": [],
+            "name": "Phone",
+            "backed_up": False,
+            "version": 1,
+            "created_at": NOW,
+        },
+        "external_identity": {
+            "id": uuid4(),
+            "account_id": account,
+            "provider": "company",
+            "subject": "ada",
+            "created_at": NOW,
+        },
+        "api_key": {
+            "id": uuid4(),
+            "account_id": account,
+            "name": "Script",
+            "prefix": "cyk_ab",
+            "digest": b"digest",
+            "methods": [],
+            "created_at": NOW,
+        },
+        "quota": {**tenant, "name": "workspaces.members", "used": 1, "most": None},
         "event_topic": {**tenant, "topic": "t", "number": 1},
         "event": {**tenant, "topic": "t", "number": 1, "id": uuid4(), "name": "e", "data": {}, "created_at": NOW},
         "idempotency_key": {
@@ -106,6 +213,38 @@ def rows() -> dict[str, dict[str, Any]]:
             "status": 201,
             "body": b"{}",
             "created_at": NOW,
+        },
+        "mail": {
+            **tenant,
+            "id": uuid4(),
+            "template": "accounts.login",
+            "language": "en",
+            "recipient": "ada@example.org",
+            "subject": "Log in",
+            "content": b"encrypted",
+            "state": "queued",
+            "attempts": 0,
+            "created_at": NOW,
+            "due_at": NOW,
+            "expires_at": NOW,
+        },
+        "audit_entry": {
+            **tenant,
+            "id": uuid4(),
+            "created_at": NOW,
+            "name": "sample:thing:created",
+            "action": "created",
+            "actor_kind": "system",
+            "origin": "system",
+        },
+        "audit_seal": {**tenant, "number": 1, "entry_id": uuid4(), "digest": "0" * 64},
+        "audit_chain": {
+            **tenant,
+            "number": 1,
+            "digest": "0" * 64,
+            "base_number": 0,
+            "base_digest": "0" * 64,
+            "mac": "0" * 64,
         },
         "chat_conversation": {
             **tenant,

@@ -67,12 +67,14 @@ def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-async def fill(database: Database, parts: Sequence[Application], rows: dict[str, dict[str, Any]]) -> None:
+async def fill(database: Database, parts: Sequence[Application], rows: dict[str, Any]) -> None:
     """Put a row into every table."""
     async with connected(database) as connection:
         for part in parts:
             for model in part.models:
-                await connection.execute(insert(model).values(rows[model.__tablename__]))
+                # Filled by a trigger.
+                if model.__tablename__ != "audit_pending":
+                    await connection.execute(insert(model).values(rows[model.__tablename__]))
         await connection.commit()
 
 
@@ -123,7 +125,7 @@ def test_a_history_that_is_not_one_line_is_told(history: History, name: str, con
 
 
 async def test_up_down_and_up_again_with_data_in_the_tables(
-    database: Database, parts: list[Application], rows: dict[str, dict[str, Any]]
+    database: Database, parts: list[Application], rows: dict[str, Any]
 ) -> None:
     assert await upgrade(database, parts) == sum(len(state.revisions) for state in await states(database, parts))
     assert await check(parts, database) == []
@@ -136,7 +138,8 @@ async def test_up_down_and_up_again_with_data_in_the_tables(
         after = await content_of(database)
         assert after == {name: lines for name, lines in before.items() if name not in mine}
         for table in after:
-            assert await ask(database, f'SELECT count(*) FROM "{table}"') == [(1,)]  # noqa: S608
+            ((count,),) = await ask(database, f'SELECT count(*) FROM "{table}"')  # noqa: S608
+            assert count >= 1
     assert await content_of(database) == {}
     await upgrade(database, parts)
     assert await check(parts, database) == []

@@ -113,6 +113,7 @@ async def test_a_taken_key_is_told_by_its_constraint(placement: SharedPlacement)
 async def test_a_taken_value_is_told_by_its_constraint(placement: SharedPlacement) -> None:
     now, email = MovableClock().now(), f"{uuid4().hex}@example.org"
     values = {"kind": "person", "email": email, "password_hash": "x", "name": "Ada", "version": 1, "created_at": now}
+    values |= {"rights_epoch": 0, "must_change_password": False}
     unit = UnitOfWork(placement)
     await unit.insert(AccountRow, id=new_id(), **values)
     with pytest.raises(UniqueViolation) as refused:
@@ -435,7 +436,16 @@ async def account_and_topic(split: Split, workspace_id: UUID, account_id: UUID) 
     unit = UnitOfWork(split, workspace_id)
     await unit.insert(TopicRow, topic="a", number=1)
     now = MovableClock().now()
-    await unit.insert(AccountRow, id=account_id, kind="visitor", name="Ada", version=1, created_at=now)
+    await unit.insert(
+        AccountRow,
+        id=account_id,
+        kind="visitor",
+        name="Ada",
+        version=1,
+        rights_epoch=0,
+        must_change_password=False,
+        created_at=now,
+    )
     return unit
 
 
@@ -467,7 +477,7 @@ async def test_where_the_main_database_fails_that_of_the_workspace_is_not_commit
     workspace_id, account_id = uuid4(), new_id()
     unit = await account_and_topic(split, workspace_id, account_id)
 
-    async def fail() -> None:
+    async def fail(_: object) -> None:
         raise DatabaseUnavailable
 
     monkeypatch.setattr(unit._open[split.main], "commit", fail)

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from courtyard.kernel.crypto import AccessTokens
-from courtyard.kernel.http import ACCESS_COOKIE, API, REFRESH_COOKIE
+from courtyard.kernel.http import ACCESS_COOKIE, API, BROWSER_COOKIE, REFRESH_COOKIE
 from tests.conftest import ServerFactory
 from tests.factories import PASSWORD, Factory, Person, ok, problem
 from tests.running import MovableClock
@@ -134,7 +134,7 @@ async def test_cookies_are_kept_from_scripts_and_other_sites(make: Factory, pers
     answer = await make.nobody.post("/sessions", json=credentials)
     make.nobody.cookies.clear()
     cookies = {header.partition("=")[0]: header.lower().split("; ") for header in answer.headers.get_list("set-cookie")}
-    assert set(cookies) == {ACCESS_COOKIE, REFRESH_COOKIE, CSRF_COOKIE}
+    assert set(cookies) == {ACCESS_COOKIE, REFRESH_COOKIE, CSRF_COOKIE, BROWSER_COOKIE}
     for name, attributes in cookies.items():
         assert "samesite=lax" in attributes
         assert ("httponly" in attributes) == (name != CSRF_COOKIE)
@@ -148,7 +148,7 @@ async def test_cookies_stay_on_https_where_the_server_does(server_factory: Serve
     server = await server_factory(server={"public_url": "https://courtyard.example.org"})
     answer = await server.client().post(f"{API}/sessions/anonymous", json={"name": "Ada", "cookies": True})
     headers = answer.headers.get_list("set-cookie")
-    assert len(headers) == 3
+    assert len(headers) == 4
     assert all("; secure" in header.lower() for header in headers)
 
 
@@ -199,7 +199,8 @@ async def test_logging_out_takes_the_cookies_away(browser: httpx2.AsyncClient) -
         REFRESH_COOKIE,
         CSRF_COOKIE,
     }
-    assert not browser.cookies
+    # What stays says only that it is the same browser.
+    assert set(browser.cookies) == {BROWSER_COOKIE}
     problem(await browser.get("/me"), 401, "unauthenticated")
 
 

@@ -22,7 +22,7 @@ async def test_an_unknown_path_is_not_found(nobody: httpx2.AsyncClient) -> None:
 
 
 async def test_a_path_with_another_method_says_which_there_are(nobody: httpx2.AsyncClient) -> None:
-    refused = await nobody.delete("/sessions")
+    refused = await nobody.delete("/accounts")
     problem(refused, 405, "method_not_allowed")
     assert {method.strip() for method in refused.headers["allow"].split(",")} >= {"POST"}
     assert "GET" not in refused.headers["allow"]

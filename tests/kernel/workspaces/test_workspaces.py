@@ -51,6 +51,8 @@ async def test_whoever_makes_a_workspace_owns_it(make: Factory) -> None:
         "name": owner.name,
         "email": owner.email,
         "roles": ["owner"],
+        "grants": [],
+        "suspended_at": None,
         "version": 1,
     }
 
@@ -93,7 +95,7 @@ async def test_changing_a_workspace(workspace: Workspace) -> None:
     stale = await http.patch(workspace.path, json={"name": "Newer"}, headers={"If-Match": '"1"'})
     problem(stale, 412, "precondition_failed")
     assert ok(await http.patch(workspace.path, json={}))["version"] == 2
-    problem(await http.patch(workspace.path, json={"slug": "other"}), 400, "invalid_input")
+    problem(await http.patch(workspace.path, json={"created_at": "2026-01-01T00:00:00Z"}), 400, "invalid_input")
     assert ok(await http.get(workspace.path)) == changed.json()
 
 
@@ -176,7 +178,7 @@ class TestMembers:
         assert [fault["pointer"] for fault in document["errors"]] == ["/roles"]
         assert role in document["errors"][0]["detail"]
 
-    @pytest.mark.parametrize("roles", [[], ["Member"], ["member"] * 21, [7], None, "member"])
+    @pytest.mark.parametrize("roles", [["Member"], ["member"] * 21, [7], None, "member"])
     async def test_roles_are_a_list_of_names(self, make: Factory, workspace: Workspace, roles: object) -> None:
         person = await make.person()
         new = {"email": person.email, "roles": roles}
@@ -241,7 +243,7 @@ class TestMembers:
 
     async def test_the_roles_that_there_are(self, make: Factory, workspace: Workspace) -> None:
         member = await make.member(workspace, "member")
-        roles = {role["name"]: role for role in ok(await member.http.get(f"{workspace.path}/roles"))}
+        roles = {role["name"]: role for role in ok(await member.http.get(f"{workspace.path}/roles"))["items"]}
         assert set(roles) == {"owner", "administrator", "member", "chat.volunteer", "chat.supervisor"}
         assert "chat.conversation.claim" in roles["chat.volunteer"]["permissions"]
         assert "chat.conversation.claim" not in roles["member"]["permissions"]

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from courtyard.applications.chat.events import EVENTS
 from courtyard.applications.chat.models import ConversationRow, MessageRow
-from courtyard.applications.chat.permissions import PERMISSIONS, ROLES
+from courtyard.applications.chat.permissions import CONVERSATION, PERMISSIONS, ROLES
+from courtyard.applications.chat.queries import find_conversation
 from courtyard.applications.chat.routes import ROUTES
 from courtyard.applications.chat.sockets import SOCKETS, TOPICS
-from courtyard.kernel.application import Application
+from courtyard.kernel.application import Application, ScopeKind
 
 __all__ = ["application"]
 
@@ -21,6 +22,7 @@ application = Application(
     migrations=Path(__file__).parent / "migrations",
     permissions=PERMISSIONS,
     roles=ROLES,
+    scopes=(ScopeKind(name=CONVERSATION, description="One conversation.", find=find_conversation),),
     routes=ROUTES,
     sockets=SOCKETS,
     topics=TOPICS,

@@ -11,6 +11,9 @@ PERMISSIONS = {
     "chat.queue.read": "See the conversations of every visitor, and listen to the queue.",
 }
 
+# On one conversation a role can be given.
+CONVERSATION = "chat.conversation"
+
 # Comes with having opened a conversation, for that one.
 VISITOR = "chat.visitor"
 VOLUNTEER = "chat.volunteer"

@@ -8,9 +8,10 @@ from msgspec import Meta
 from sqlalchemy import BigInteger, Boolean, ColumnElement, String, Uuid, and_, bindparam, or_, select
 
 from courtyard.applications.chat.models import ConversationRow, MessageRow
+from courtyard.applications.chat.permissions import CONVERSATION
 from courtyard.applications.chat.schemas import Conversation, ConversationState, Message
 from courtyard.kernel.context import ReadContext
-from courtyard.kernel.database import WORKSPACE, Number, Page, Prepared, UtcDateTime, page, sort_key
+from courtyard.kernel.database import WORKSPACE, AnyOf, Number, Page, Prepared, UtcDateTime, page, sort_key
 from courtyard.kernel.errors import NotFound
 
 _ID = bindparam("id", type_=Uuid(), required=True)
@@ -20,7 +21,7 @@ _VISITOR_ID = bindparam("visitor_id", type_=Uuid(), required=True)
 _STATE = bindparam("state", type_=String(), required=True)
 _AFTER_TIME = bindparam("after_time", type_=UtcDateTime(), required=True)
 _AFTER_ID = bindparam("after_id", type_=Uuid(), required=True)
-_SEES_ALL = bindparam("sees_all", type_=Boolean(), required=True)
+_SEES_IT = bindparam("sees_it", type_=Boolean(), required=True)
 
 NEWEST = 2**63 - 1
 
@@ -61,7 +62,7 @@ _PAGE = Prepared(
         MessageRow.workspace_id == WORKSPACE,
         MessageRow.conversation_id == _ID,
         MessageRow.number < _BEFORE,
-        or_(_SEES_ALL, ConversationRow.visitor_id == _VISITOR_ID),
+        or_(_SEES_IT, ConversationRow.visitor_id == _VISITOR_ID),
     )
     .order_by(MessageRow.number.desc())
     .limit(_LIMIT),
@@ -94,14 +95,24 @@ def _list(*conditions: ColumnElement[bool]) -> Prepared[Conversation]:
 
 
 _IS_MINE = ConversationRow.visitor_id == _VISITOR_ID
+_IS_GRANTED = AnyOf(ConversationRow.id.expression, "granted")
 _IN_STATE = ConversationRow.state == _STATE
-# By (only mine, in one state).
-_LISTS = {
-    (False, False): _list(),
-    (False, True): _list(_IN_STATE),
-    (True, False): _list(_IS_MINE),
-    (True, True): _list(_IS_MINE, _IN_STATE),
+# By (whose they are, whether in one state).
+_SEEN: dict[str, tuple[ColumnElement[bool], ...]] = {
+    "all": (),
+    "mine": (_IS_MINE,),
+    "granted": (or_(_IS_MINE, _IS_GRANTED),),
 }
+_LISTS = {
+    (whose, in_state): _list(*conditions, *((_IN_STATE,) if in_state else ()))
+    for whose, conditions in _SEEN.items()
+    for in_state in (False, True)
+}
+
+
+async def find_conversation(context: ReadContext, conversation_id: UUID) -> Conversation | None:
+    """Return a conversation, whoever may read it."""
+    return await context.db.first(_GET, id=conversation_id)
 
 
 async def get_conversation(context: ReadContext, conversation_id: UUID) -> Conversation:
@@ -110,8 +121,7 @@ async def get_conversation(context: ReadContext, conversation_id: UUID) -> Conve
     Raises:
         NotFound: it does not exist, or the caller may not know of it.
     """
-    conversation = await context.db.first(_GET, id=conversation_id)
-    return _readable(context, conversation)
+    return _readable(context, await find_conversation(context, conversation_id))
 
 
 async def lock_conversation(context: ReadContext, conversation_id: UUID) -> Conversation:
@@ -135,17 +145,22 @@ def _readable(context: ReadContext, conversation: Conversation | None) -> Conver
 async def list_conversations(
     context: ReadContext, state: ConversationState | None, limit: int, cursor: str | None
 ) -> Page[Conversation]:
-    """Return conversations, longest waiting first: every visitor's for staff, their own for a visitor."""
+    """Return conversations, longest waiting first: every visitor's for staff, their own for a visitor.
+
+    Whoever has been given a role on a conversation sees it too.
+    """
     account_id = context.account_id
-    only_mine = not context.may("chat.queue.read")
+    granted = context.granted(Conversation.read_permission, CONVERSATION)
+    whose = "all" if context.may("chat.queue.read") else "granted" if granted else "mine"
     after_time, after_id = (
         (datetime.fromisoformat("0001-01-02T00:00:00+00:00"), UUID(int=0))
         if cursor is None
         else sort_key(cursor, tuple[Annotated[datetime, Meta(tz=True)], UUID])
     )
     rows = await context.db.all(
-        _LISTS[only_mine, state is not None],
+        _LISTS[whose, state is not None],
         visitor_id=account_id,
+        granted=granted,
         state=state,
         after_time=after_time,
         after_id=after_id,
@@ -165,7 +180,8 @@ async def list_messages(context: ReadContext, conversation_id: UUID, limit: int,
         _PAGE,
         id=conversation_id,
         before=before,
-        sees_all=context.may(Conversation.read_permission),
+        sees_it=context.may(Conversation.read_permission)
+        or conversation_id in context.granted(Conversation.read_permission, CONVERSATION),
         visitor_id=context.account_id,
         limit=limit + 1,
     )

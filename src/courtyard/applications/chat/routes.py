@@ -33,7 +33,7 @@ async def list_conversations(
 ) -> Page[Conversation]:
     """List conversations, longest waiting first.
 
-    Staff see those of every visitor, a visitor their own.
+    Staff see those of every visitor, a visitor their own, and whoever has a role on single ones those.
     """
     return await queries.list_conversations(context, in_state, limit, cursor)
 

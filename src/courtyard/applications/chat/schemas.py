@@ -6,7 +6,8 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, UnsetType
 
-from courtyard.applications.chat.permissions import VISITOR
+from courtyard.applications.chat.permissions import CONVERSATION, VISITOR
+from courtyard.kernel.context import Scope
 from courtyard.kernel.schema import Input, Name, Output, Text
 
 Subject = Annotated[Name, Meta(description="What it is about, in one line.")]
@@ -66,6 +67,10 @@ class Conversation(Output, frozen=True):
     def relations_of(self, account_id: UUID) -> frozenset[str]:
         """Return the roles that come with a relation to the conversation."""
         return frozenset({VISITOR}) if account_id == self.visitor_id else frozenset()
+
+    def scopes(self) -> tuple[Scope]:
+        """Return the thing on which a role can be given that counts here: the conversation itself."""
+        return ((CONVERSATION, self.id),)
 
     @property
     def topic(self) -> str:

@@ -4,9 +4,10 @@ Stands on the settings alone. Knows nothing of requests, accounts or events; wha
 who writes it, except for the tenant, which is part of every statement here.
 """
 
+from courtyard.kernel.database.auditing import Action, Auditor, RowChange
 from courtyard.kernel.database.database import Database
 from courtyard.kernel.database.errors import DatabaseUnavailable, UniqueViolation
-from courtyard.kernel.database.models import WORKSPACE, MainBase, WorkspaceBase
+from courtyard.kernel.database.models import AUDIT_MARK, WORKSPACE, Auditable, Audited, MainBase, WorkspaceBase
 from courtyard.kernel.database.pages import DEFAULT_LIMIT, Cursor, Limit, Number, Page, page, sort_key
 from courtyard.kernel.database.placement import INSTALLATION, Placement, SharedPlacement
 from courtyard.kernel.database.statements import Prepared
@@ -14,10 +15,15 @@ from courtyard.kernel.database.types import AnyOf, Json, UtcDateTime
 from courtyard.kernel.database.unit import ReadUnit, UnitOfWork
 
 __all__ = [
+    "AUDIT_MARK",
     "DEFAULT_LIMIT",
     "INSTALLATION",
     "WORKSPACE",
+    "Action",
     "AnyOf",
+    "Auditable",
+    "Audited",
+    "Auditor",
     "Cursor",
     "Database",
     "DatabaseUnavailable",
@@ -29,6 +35,7 @@ __all__ = [
     "Placement",
     "Prepared",
     "ReadUnit",
+    "RowChange",
     "SharedPlacement",
     "UniqueViolation",
     "UnitOfWork",

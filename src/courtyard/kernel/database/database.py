@@ -50,7 +50,10 @@ class Database:
         return await PostgresConnection.open(self.url, self.settings, read_only=read_only)
 
     async def fetch(self, statement: Prepared[T], values: Mapping[str, Any], *, writers: bool = False) -> list[T]:
-        """Run one statement on a connection of its own, a transaction by itself."""
+        """Run one statement on a connection of its own, a transaction by itself.
+
+        Of the changes that it makes nobody is told: audited rows are changed by a unit of work.
+        """
         pool = self.writers if writers else self.readers
         connection = await pool.acquire()
         try:

@@ -20,6 +20,8 @@ POSTGRESQL: Dialect = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
 SQLITE: Dialect = SQLiteDialect_aiosqlite()
 
 Row: TypeAlias = Sequence[Any]
+# Text and values.
+Statement: TypeAlias = tuple[str, Sequence[Any]]
 
 
 class Connection(Protocol):
@@ -38,12 +40,16 @@ class Connection(Protocol):
         """Run a statement and return the number of rows that it changed."""
         ...
 
+    async def fetch_each(self, statements: "Sequence[Statement]") -> Sequence[Sequence[Row]]:
+        """Run statements one after the other and return the rows of each."""
+        ...
+
     async def begin(self) -> None:
         """Open a transaction that may write (on SQLite `BEGIN IMMEDIATE`, so that it never has to upgrade)."""
         ...
 
-    async def commit(self) -> None:
-        """Make the transaction durable."""
+    async def commit(self, last: "Sequence[Statement]" = ()) -> None:
+        """Run what is still to be run, and make the transaction durable."""
         ...
 
     async def rollback(self) -> None:
@@ -108,6 +114,10 @@ class PostgresConnection(Connection):
         return int(count) if count.isdigit() else 0
 
     @override
+    async def fetch_each(self, statements: Sequence[Statement]) -> Sequence[Sequence[Row]]:
+        return [await self.fetch(sql, args) for sql, args in statements]
+
+    @override
     async def begin(self) -> None:
         await self.execute("BEGIN", ())
 
@@ -120,7 +130,9 @@ class PostgresConnection(Connection):
         return _postgres_error(error)
 
     @override
-    async def commit(self) -> None:
+    async def commit(self, last: Sequence[Statement] = ()) -> None:
+        for sql, args in last:
+            await self.execute(sql, args)
         await self.execute("COMMIT", ())
 
     @override
@@ -206,12 +218,25 @@ class SqliteConnection(Connection):
             raise _sqlite_error(error) from error
 
     @override
+    async def fetch_each(self, statements: Sequence[Statement]) -> Sequence[Sequence[Row]]:
+        connection = self._open
+
+        def run() -> Sequence[Sequence[Row]]:
+            return [connection._conn.execute(sql, args).fetchall() for sql, args in statements]  # noqa: SLF001
+
+        try:
+            # What aiosqlite's own methods are made of: several statements in one visit to its thread.
+            return await connection._execute(run)  # type: ignore[no-any-return, no-untyped-call]  # noqa: SLF001
+        except sqlite3.Error as error:
+            raise _sqlite_error(error) from error
+
+    @override
     async def begin(self) -> None:
         await self.execute("BEGIN IMMEDIATE", ())
 
     @override
-    async def commit(self) -> None:
-        await self.execute("COMMIT", ())
+    async def commit(self, last: Sequence[Statement] = ()) -> None:
+        await self.fetch_each([*last, ("COMMIT", ())])
 
     @override
     async def rollback(self) -> None:

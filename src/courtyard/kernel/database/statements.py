@@ -4,23 +4,21 @@ SQLAlchemy's execution costs 0.2 ms a statement and its objects more than that a
 its language is used at run time.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from operator import itemgetter
 from typing import Any, Generic
 
-import msgspec
 from sqlalchemy import Dialect, Executable, MetaData, Table, bindparam, insert, update
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.sql import visitors
-from sqlalchemy.sql.compiler import SQLCompiler
 from typing_extensions import TypeVar
 
-from courtyard.kernel.database.drivers import Connection
+from courtyard.kernel.database.auditing import AuditedStatement, audited_change
+from courtyard.kernel.database.drivers import Connection, Statement
 from courtyard.kernel.database.models import WORKSPACE, MainBase, WorkspaceBase
+from courtyard.kernel.database.texts import Text, text_of
 
 T = TypeVar("T", default=None)
-Args = Callable[[Mapping[str, Any]], Sequence[Any]]
 
 
 class Prepared(Generic[T]):
@@ -37,10 +35,15 @@ class Prepared(Generic[T]):
         across_workspaces: lifts the rule on `workspace_id`, for the upkeep of a whole database.
 
     Raises:
-        TypeError: the columns are not the fields of the Struct, both sides are mixed, or the tenant is missing.
+        TypeError: the columns are not the fields of the Struct, both sides are mixed, the tenant is missing, or rows
+            that are audited are changed in a way that cannot be told of.
+
+    Attributes:
+        main: whether its tables are those of the main side.
+        audited: how it runs where what it changes is to be told of; None where its rows are not audited.
     """
 
-    __slots__ = ("_row", "_sqlite", "_statement", "_texts", "main")
+    __slots__ = ("_row", "_sqlite", "_statement", "_texts", "audited", "main")
 
     def __init__(
         self,
@@ -53,8 +56,12 @@ class Prepared(Generic[T]):
         self._statement = statement
         self._sqlite = tuple(sqlite) or (statement,)
         self._row = row
-        self._texts: dict[str, tuple[_Text, ...]] = {}
+        self._texts: dict[str, tuple[Text, ...]] = {}
         (self.main,) = {_side_of(each, across_workspaces=across_workspaces) for each in (statement, *self._sqlite)}
+        audited = audited_change(statement, sqlite)
+        self.audited: AuditedStatement[T] | None = None
+        if audited is not None:
+            self.audited = AuditedStatement(statement, audited, row)  # type: ignore[arg-type]  # it is DML
 
     async def fetch(self, connection: Connection, dialect: Dialect, values: Mapping[str, Any]) -> list[T]:
         """Run on a connection and return what the rows became."""
@@ -75,29 +82,19 @@ class Prepared(Generic[T]):
                 break
         return changed
 
+    def texts(self, dialect: Dialect, values: Mapping[str, Any]) -> list[Statement]:
+        """Return the statements of SQL with their values, to be run on a connection one after the other."""
+        return [(text.sql, text.args(values)) for text in self._texts.get(dialect.name) or self._compile(dialect)]
+
     def is_single(self, dialect: Dialect) -> bool:
         """Return whether this is one statement of SQL there."""
         return dialect.name != "sqlite" or len(self._sqlite) == 1
 
-    def _compile(self, dialect: Dialect) -> "tuple[_Text, ...]":
+    def _compile(self, dialect: Dialect) -> tuple[Text, ...]:
         statements = self._sqlite if dialect.name == "sqlite" else (self._statement,)
-        texts = []
-        for statement in statements:
-            compiled = statement.compile(dialect=dialect)  # type: ignore[attr-defined]  # each Executable here compiles
-            if not isinstance(compiled, SQLCompiler):
-                raise TypeError(f"{statement!r} is not a statement with rows")
-            row = self._row if statement is statements[-1] else None
-            texts.append(_Text(str(compiled), _args_of(compiled), _builder_of(compiled, dialect, row)))
-        return self._texts.setdefault(dialect.name, tuple(texts))
-
-
-class _Text:
-    __slots__ = ("args", "build", "sql")
-
-    def __init__(self, sql: str, args: Args, build: Callable[[Sequence[Any]], Any]) -> None:
-        self.sql = sql
-        self.args = args
-        self.build = build
+        rows = [None] * (len(statements) - 1) + [self._row]
+        texts = tuple(text_of(statement, dialect, row) for statement, row in zip(statements, rows, strict=True))
+        return self._texts.setdefault(dialect.name, texts)
 
 
 def _side_of(statement: Executable, *, across_workspaces: bool) -> bool:
@@ -117,51 +114,6 @@ def _side_of(statement: Executable, *, across_workspaces: bool) -> bool:
     if not (tenant_is_bound or across_workspaces):
         raise TypeError(f"the tenant is missing (bind WORKSPACE): {statement}")
     return False
-
-
-def _args_of(compiled: SQLCompiler) -> Args:
-    """Return the function that lays named values out in the order of the text, through the types' conversions."""
-    names = compiled.positiontup or []
-    conversions = compiled._bind_processors  # noqa: SLF001 - what SQLAlchemy's own execution calls
-    constants = {name: value for name, value in compiled.params.items() if not compiled.binds[name].required}
-    if not names:
-        return lambda _values: ()
-    if not conversions and not constants:
-        if len(names) == 1:
-            only = names[0]
-            return lambda values: (values[only],)
-        return itemgetter(*names)
-
-    # None of our types has a sequence of conversions, one for each column of a tuple.
-    plan: list[tuple[str, Any]] = [(name, conversions.get(name)) for name in names]
-
-    def lay_out(values: Mapping[str, Any]) -> Sequence[Any]:
-        known = {**constants, **values}
-        return [known[name] if convert is None else convert(known[name]) for name, convert in plan]
-
-    return lay_out
-
-
-def _builder_of(compiled: SQLCompiler, dialect: Dialect, row: type[Any] | None) -> Callable[[Sequence[Any]], Any]:
-    """Return the function that makes a row of the driver into what the caller asked for."""
-    columns = compiled._result_columns  # noqa: SLF001 - what SQLAlchemy's own execution reads
-    conversions = [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns]
-    convert_any = any(conversions)
-
-    def converted(values: Sequence[Any]) -> list[Any]:
-        return [
-            value if convert is None else convert(value) for value, convert in zip(values, conversions, strict=True)
-        ]
-
-    if row is not None and issubclass(row, msgspec.Struct):
-        names = tuple(column.keyname for column in columns)
-        if names != row.__struct_fields__:
-            raise TypeError(f"{row.__name__} has the fields {row.__struct_fields__}, the statement gives {names}")
-        return (lambda values: row(*converted(values))) if convert_any else (lambda values: row(*values))
-    if row is not None and len(columns) == 1:
-        only = conversions[0]
-        return (lambda values: values[0]) if only is None else (lambda values: only(values[0]))
-    return converted if convert_any else tuple
 
 
 @lru_cache(maxsize=1024)

@@ -9,8 +9,9 @@ from uuid import UUID
 from sqlalchemy.orm import DeclarativeBase
 from typing_extensions import override
 
+from courtyard.kernel.database.auditing import AuditedStatement, Auditor
 from courtyard.kernel.database.database import Database
-from courtyard.kernel.database.drivers import Connection
+from courtyard.kernel.database.drivers import Connection, Statement
 from courtyard.kernel.database.errors import DatabaseUnavailable, UniqueViolation
 from courtyard.kernel.database.placement import INSTALLATION, Placement
 from courtyard.kernel.database.statements import Prepared, change, insertion
@@ -53,11 +54,20 @@ class ReadUnit:
 
 
 class UnitOfWork(ReadUnit):
-    """Reads and changes in one transaction per database, begun at the first statement."""
+    """Reads and changes in one transaction per database, begun at the first statement.
 
-    def __init__(self, placement: Placement, workspace_id: UUID = INSTALLATION) -> None:
+    Args:
+        placement: where the databases are.
+        workspace_id: as for `ReadUnit`.
+        auditor: makes entries of the changes of audited rows, which are written in the database and transaction of
+            the change. Without one, nothing is told of: that of every context has one.
+    """
+
+    def __init__(self, placement: Placement, workspace_id: UUID = INSTALLATION, auditor: Auditor | None = None) -> None:
         super().__init__(placement, workspace_id)
         self._open: dict[Database, Connection] = {}
+        self._auditor = auditor
+        self._entries: dict[Database, list[Any]] = {}
 
     async def _connection(self, *, main: bool) -> tuple[Connection, Database]:
         database = await self._database(main=main)
@@ -78,12 +88,33 @@ class UnitOfWork(ReadUnit):
     @override
     async def all(self, statement: Prepared[T], **values: Any) -> list[T]:
         connection, database = await self._connection(main=statement.main)
-        return await statement.fetch(connection, database.dialect, {"workspace_id": self.workspace_id, **values})
+        bound = {"workspace_id": self.workspace_id, **values}
+        if statement.audited is not None and self._auditor is not None:
+            return await self._tell(statement.audited, self._auditor, connection, database, bound)
+        return await statement.fetch(connection, database.dialect, bound)
+
+    async def _tell(
+        self,
+        statement: AuditedStatement[T],
+        auditor: Auditor,
+        connection: Connection,
+        database: Database,
+        bound: dict[str, Any],
+    ) -> list[T]:
+        """Run a change of audited rows, and keep what there is to tell of it for the commit."""
+        rows, changes = await statement.run(connection, database.dialect, bound)
+        entries = [entry for change in changes if (entry := auditor.entry(change)) is not None]
+        if entries:
+            self._entries.setdefault(database, []).extend(entries)
+        return rows
 
     async def execute(self, statement: Prepared[Any], **values: Any) -> int:
         """Run a statement without a result and return how many rows it changed."""
         connection, database = await self._connection(main=statement.main)
-        return await statement.execute(connection, database.dialect, {"workspace_id": self.workspace_id, **values})
+        bound = {"workspace_id": self.workspace_id, **values}
+        if statement.audited is not None and self._auditor is not None:
+            return len(await self._tell(statement.audited, self._auditor, connection, database, bound))
+        return await statement.execute(connection, database.dialect, bound)
 
     async def conclude(self, statement: Prepared[T], **values: Any) -> list[T]:
         """Run the last statement of the unit, behind which nothing can fail any more.
@@ -96,12 +127,16 @@ class UnitOfWork(ReadUnit):
         """
         database = await self._database(main=statement.main)
         bound = {"workspace_id": self.workspace_id, **values}
-        if not self._open and statement.is_single(database.dialect):
+        told = statement.audited if self._auditor is not None else None
+        if not self._open and told is None and statement.is_single(database.dialect):
             return await database.fetch(statement, bound, writers=True)
         connection, _ = await self._connection(main=statement.main)
         await connection.execute("SAVEPOINT conclusion", ())
         try:
-            rows = await statement.fetch(connection, database.dialect, bound)
+            if told is not None and self._auditor is not None:
+                rows = await self._tell(told, self._auditor, connection, database, bound)
+            else:
+                rows = await statement.fetch(connection, database.dialect, bound)
         except UniqueViolation:
             await connection.execute("ROLLBACK TO SAVEPOINT conclusion", ())
             raise
@@ -122,6 +157,20 @@ class UnitOfWork(ReadUnit):
         keys = {f"key_{name}": value for name, value in where.items()}
         return await self.execute(change(model, tuple(where), tuple(values)), **keys, **values)
 
+    async def write_entries(self) -> None:
+        """Write what there is to tell of the changes so far. The commit does so by itself."""
+        for database in list(self._entries):
+            for sql, args in self._untold(database):
+                await self._open[database].execute(sql, args)
+
+    def _untold(self, database: Database) -> list[Statement]:
+        """Return the statements that write what there is to tell of the changes in a database."""
+        entries = self._entries.pop(database, None)
+        if entries is None or self._auditor is None:
+            return []
+        written = self._auditor.insertions(entries)
+        return [text for statement, values in written for text in statement.texts(database.dialect, values)]
+
     async def commit(self) -> None:
         """Make all changes durable: the main database first, then that of the workspace.
 
@@ -129,8 +178,11 @@ class UnitOfWork(ReadUnit):
         """
         try:
             in_order = sorted(self._open.items(), key=lambda item: item[0] is not self._placement.main)
+            if len(in_order) > 1:
+                # Before the first of the commits, so that none of them is undone by what can fail in another.
+                await self.write_entries()
             for database, connection in in_order:
-                await connection.commit()
+                await connection.commit(self._untold(database))
                 del self._open[database]
                 database.writers.release(connection)
         except BaseException:
@@ -140,6 +192,7 @@ class UnitOfWork(ReadUnit):
     async def rollback(self) -> None:
         """Undo all that is not committed and give the connections back."""
         failure: BaseException | None = None
+        self._entries.clear()
         while self._open:
             database, connection = self._open.popitem()
             try:

@@ -6,17 +6,19 @@ Stands on the context. Knows no account and no application: who is who it asks t
 from pathlib import Path
 
 from courtyard.kernel.application import Application
-from courtyard.kernel.http.authentication import ACCESS_COOKIE, REFRESH_COOKIE
+from courtyard.kernel.http.admission import PUBLIC, SIGNED_IN
+from courtyard.kernel.http.authentication import ACCESS_COOKIE, BROWSER_COOKIE, REFRESH_COOKIE
 from courtyard.kernel.http.edge import Edge
-from courtyard.kernel.http.endpoints import API, PUBLIC, SIGNED_IN, Answer, delete, get, patch, post
+from courtyard.kernel.http.endpoints import API, Answer, Redirect, Stream, delete, get, patch, post
 from courtyard.kernel.http.errors import HeadersTooLarge, RequestTimeout
-from courtyard.kernel.http.exchange import Exchange, StrictRequest
+from courtyard.kernel.http.exchange import Exchange, StrictRequest, exchange_of
 from courtyard.kernel.http.models import IdempotencyKeyRow
 from courtyard.kernel.http.problems import EXCEPTION_HANDLERS
 
 __all__ = [
     "ACCESS_COOKIE",
     "API",
+    "BROWSER_COOKIE",
     "EXCEPTION_HANDLERS",
     "PUBLIC",
     "REFRESH_COOKIE",
@@ -26,9 +28,12 @@ __all__ = [
     "Exchange",
     "HeadersTooLarge",
     "IdempotencyKeyRow",
+    "Redirect",
     "RequestTimeout",
+    "Stream",
     "StrictRequest",
     "delete",
+    "exchange_of",
     "get",
     "idempotency",
     "patch",

@@ -12,6 +12,8 @@ from courtyard.kernel.runtime import Runtime
 
 ACCESS_COOKIE = "courtyard_access"
 REFRESH_COOKIE = "courtyard_refresh"
+# By which a browser is known again, whoever is logged in.
+BROWSER_COOKIE = "courtyard_browser"
 CSRF_HEADER = "x-csrf-token"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 

@@ -54,29 +54,34 @@ class Edge:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        request_id, header_bytes = b"", 0
-        for name, value in scope["headers"]:
-            header_bytes += len(name) + len(value)
-            if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-                request_id = value
-        request_id = request_id or new_id().hex.encode()
-        exchange = Exchange(self._runtime, request_id.decode())
+        request_id, header_bytes = _measure(scope)
+        client = scope["client"]
+        exchange = Exchange(self._runtime, request_id.decode(), client[0] if client else "")
         bind(scope, exchange)
         status = 0
+        deadline = asyncio.timeout(self._timeout)
 
         async def finish(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id), *self._headers]
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", request_id),
+                    *exchange.headers,
+                    *self._headers,
+                ]
             await send(message)
+            if message.get("more_body"):
+                # What is sent part by part has that long for each.
+                deadline.reschedule(asyncio.get_running_loop().time() + self._timeout)
 
         problem: Problem | None = None
         if header_bytes > self._max_header_bytes:
             problem = HeadersTooLarge()
         else:
             try:
-                async with asyncio.timeout(self._timeout):
+                async with deadline:
                     await self._app(scope, receive, finish)
             except TimeoutError:
                 problem = RequestTimeout()
@@ -104,6 +109,16 @@ class Edge:
                 account_id=account_id and str(account_id),
                 problem=exchange.error,
             )
+
+
+def _measure(scope: HTTPScope) -> tuple[bytes, int]:
+    """Return the id of a request, its own if it brings one, and how many bytes its headers have."""
+    request_id, header_bytes = b"", 0
+    for name, value in scope["headers"]:
+        header_bytes += len(name) + len(value)
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            request_id = value
+    return request_id or new_id().hex.encode(), header_bytes
 
 
 async def _answer(problem: Problem, exchange: Exchange, send: Send) -> None:

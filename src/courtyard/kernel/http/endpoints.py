@@ -10,9 +10,11 @@ number in `If-Match`, or None.
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+from urllib.parse import urldefrag, urlencode
 
 import msgspec
 from litestar import Litestar, Request, Response
@@ -28,14 +30,21 @@ from courtyard.kernel.database import DatabaseUnavailable
 from courtyard.kernel.errors import (
     Forbidden,
     InvalidInput,
+    MembershipSuspended,
     NotFound,
+    PasswordChangeNeeded,
     PreconditionFailed,
     Problem,
+    SecondFactorRequired,
+    SessionNeeded,
     Unauthenticated,
     Unavailable,
+    WorkspaceArchived,
+    WorkspaceDeleted,
 )
 from courtyard.kernel.http import idempotency
-from courtyard.kernel.http.authentication import SAFE_METHODS, principal_of
+from courtyard.kernel.http.admission import PUBLIC, SIGNED_IN, admit, limits_of
+from courtyard.kernel.http.authentication import SAFE_METHODS
 from courtyard.kernel.http.errors import (
     ContentTooLarge,
     CsrfFailed,
@@ -45,11 +54,12 @@ from courtyard.kernel.http.errors import (
     UnsupportedMediaType,
 )
 from courtyard.kernel.http.exchange import Exchange, StrictRequest
+from courtyard.kernel.http.origin import described
+from courtyard.kernel.limits import Policy, TooManyRequests
+from courtyard.kernel.trail import Origin
 
 API = "/api/v1"
-# Rules of routes that no role decides about.
-PUBLIC = "public"
-SIGNED_IN = "signed in"
+SEE_OTHER = 303
 NOT_MODIFIED = 304
 # A version is a `bigint`.
 _TAG = re.compile('"([0-9]{1,18})"')
@@ -79,8 +89,54 @@ class Answer(Generic[T]):
     cookies: Sequence[Cookie] = field(default_factory=tuple)
 
 
+@dataclass(frozen=True)
+class Stream:
+    """An answer that is sent while it is made.
+
+    Attributes:
+        content: its parts. They are asked for after the commit, each when the client has taken the one before.
+        media_type: what it is.
+        filename: under which a browser stores it; visible ASCII without quotes.
+    """
+
+    content: AsyncIterator[bytes]
+    media_type: str
+    filename: str
+
+
+@dataclass(frozen=True)
+class Redirect:
+    """An answer that sends a browser to a page (303 See Other; RFC 9110, section 15.4.4).
+
+    Attributes:
+        location: the address of the page.
+        cookies: to be set.
+        fragment: what scripts of the page are told behind the `#`, which reaches no server and no log. It takes the
+            place of what stands there.
+        problem: why what was asked for was not done. The page is told, in the fragment: `error` is the code, and the
+            further members of the problem follow. What was changed is undone, unless the problem keeps it.
+    """
+
+    location: str
+    cookies: Sequence[Cookie] = field(default_factory=tuple)
+    fragment: Mapping[str, str] = field(default_factory=dict)
+    problem: Problem | None = None
+
+    @property
+    def address(self) -> str:
+        """The location with its fragment."""
+        told = dict(self.fragment)
+        if self.problem is not None:
+            extra = {
+                name: ",".join(value) if isinstance(value, list) else str(value)
+                for name, value in self.problem.extra.items()
+            }
+            told |= {"error": self.problem.code, **extra}
+        return f"{urldefrag(self.location).url}#{urlencode(told)}" if told else self.location
+
+
 def get(path: str, *, permission: str, **options: Any) -> Callable[[Handler], HTTPRouteHandler]:
-    """Declare a handler that reads. See `_route` for the options."""
+    """Declare a handler that reads, or that sends a browser elsewhere. See `_route` for the options."""
     return _route("GET", path, permission, status=200, **options)
 
 
@@ -106,7 +162,7 @@ def delete(path: str, *, permission: str, **options: Any) -> Callable[[Handler],
     return _route("DELETE", path, permission, status=204, **options)
 
 
-def _route(
+def _route(  # noqa: PLR0913 - everything that can be said of a route
     method: Method,
     path: str,
     permission: str,
@@ -114,7 +170,11 @@ def _route(
     status: int,
     idempotent: bool = False,
     problems: Sequence[type[Problem]] = (),
+    limits: Sequence[Policy] = (),
     absolute: bool = False,
+    while_restricted: bool = False,
+    media_types: Sequence[str] = ("application/json",),
+    while_closed: bool = False,
 ) -> Callable[[Handler], HTTPRouteHandler]:
     """Make a function into a route.
 
@@ -123,17 +183,31 @@ def _route(
         path: below `/api/v1`.
         permission: the rule, by its name, or `PUBLIC` or `SIGNED_IN`. It is documented and walked by a test; the
             service is what enforces it.
-        status: of success.
+        status: of success; that of a handler which returns a `Redirect` is 303.
         idempotent: whether `Idempotency-Key` counts.
         problems: what the route may answer with, beside what every such route may.
+        limits: rate limits of its own, beside the general one.
         absolute: whether the path is not below `/api/v1`.
+        while_restricted: whether it answers somebody who has to change the password first.
+        media_types: what the answer can be.
+        while_closed: whether it goes on in a workspace that is archived or deleted: the service decides.
     """
 
     def decorate(function: Handler) -> HTTPRouteHandler:
         hints = get_type_hints(function, include_extras=True)
-        endpoint = _endpoint(function, hints, status, idempotent=idempotent, public=permission == PUBLIC)
+        rule = _Rule(
+            public=permission == PUBLIC,
+            # An API key acts in workspaces, where its scopes bind it. Of its account it only reads.
+            api_keys=permission != SIGNED_IN or method in SAFE_METHODS,
+            while_restricted=while_restricted,
+            while_closed=while_closed,
+        )
+        redirects = hints.get("return") is Redirect
+        success = SEE_OTHER if redirects else status
+        endpoint = _endpoint(function, hints, success, rule, idempotent=idempotent)
         _sign(endpoint, function, hints, path)
         takes_version = "version" in hints
+        all_limits = limits_of(path, permission, limits, has_body="data" in hints)
         summary, _, description = inspect.getdoc(function).partition("\n\n") if function.__doc__ else ("", "", "")  # type: ignore[union-attr]
         known = [
             *_common_problems(
@@ -144,27 +218,40 @@ def _route(
         handler = _RouteHandler(
             path if absolute else API + path,
             http_method=method,
-            status_code=status,
+            status_code=success,
             opt={
                 "permission": permission,
                 "decoder": msgspec.json.Decoder(hints["data"]) if "data" in hints else None,
                 "idempotent": idempotent,
                 "takes_version": takes_version,
                 "problems": known,
+                "limits": all_limits,
                 "answer": _body_of(hints),
-                "media_type": "application/json",
+                "redirects": redirects,
+                "media_type": ", ".join(media_types),
             },
             summary=summary.rstrip("."),
             description=" ".join(description.split("Raises:")[0].split()) or None,
             operation_id=function.__name__,
+            guards=[admit],
         )
         return handler(endpoint)
 
     return decorate
 
 
+@dataclass(frozen=True)
+class _Rule:
+    """Who comes as far as the handler of a route."""
+
+    public: bool
+    api_keys: bool
+    while_restricted: bool
+    while_closed: bool
+
+
 def _endpoint(
-    function: Handler, hints: dict[str, Any], success: int, *, idempotent: bool, public: bool
+    function: Handler, hints: dict[str, Any], success: int, rule: _Rule, *, idempotent: bool
 ) -> Callable[..., Awaitable["JsonResponse"]]:
     """Wrap a handler in what happens at the edge, under the signature that the framework is to see."""
     context_type: type[ReadContext] = hints["context"]
@@ -173,32 +260,33 @@ def _endpoint(
 
     async def endpoint(request: StrictRequest, **arguments: Any) -> "JsonResponse":
         exchange = request.exchange
-        context = await _open(context_type, exchange, request, public=public)
+        context = await _open(context_type, exchange, request, rule)
         arguments.pop("workspace", None)
         if takes_request:
             arguments["request"] = request
         if takes_version:
             arguments["version"] = _version_of(request)
         if not changes:
-            return _response(request, await function(context=context, **arguments), success)
+            return await _read(context, request, function, arguments, success)
         return await _carry_out(context, request, function, arguments)
 
     async def _carry_out(
         context: Context, request: StrictRequest, function: Handler, arguments: dict[str, Any]
     ) -> "JsonResponse":
         # The key of somebody who is not signed in counts where that is no matter, and is not even looked at elsewhere.
-        takes_key = idempotent and (public or context.principal is not None)
+        takes_key = idempotent and (rule.public or context.principal is not None)
         key = idempotency.key_of(request) if takes_key else None
         try:
             if key is not None and (answer := await idempotency.claim(context, request, key)) is not None:
                 await context.rollback()
                 return JsonResponse(answer.status, answer.body, [(b"idempotent-replayed", b"true")])
-            response = _response(request, await function(context=context, **arguments), success)
+            result = await function(context=context, **arguments)
+            response = _response(request, result, success)
             if key is not None:
                 await idempotency.keep(context, key, success, response.body)
-            await context.commit()
+            await _conclude(context, result)
         except Problem as problem:
-            await (context.commit() if problem.commits else context.rollback())
+            await _refuse(context, problem)
             raise
         except BaseException:
             await context.rollback()
@@ -208,22 +296,56 @@ def _endpoint(
     return endpoint
 
 
-async def _open(kind: type[ReadContext], exchange: Exchange, request: StrictRequest, *, public: bool) -> Any:  # noqa: ANN401
-    runtime = exchange.runtime
-    # What is open to everybody looks at no credential: with an old cookie one can still log in, or refresh it.
-    principal = None if public else await principal_of(runtime, request)
+async def _conclude(context: Context, result: object) -> None:
+    if isinstance(result, Redirect) and result.problem is not None:
+        await _refuse(context, result.problem)
+    else:
+        await context.commit()
+
+
+async def _refuse(context: Context, problem: Problem) -> None:
+    await (context.commit() if problem.commits else context.rollback())
+    await context.keep_refusals(problem)
+
+
+async def _read(
+    context: ReadContext, request: StrictRequest, function: Handler, arguments: dict[str, Any], success: int
+) -> "JsonResponse":
+    try:
+        return _response(request, await function(context=context, **arguments), success)
+    except Problem as problem:
+        await context.keep_refusals(problem)
+        raise
+
+
+async def _open(kind: type[ReadContext], exchange: Exchange, request: StrictRequest, rule: _Rule) -> Any:  # noqa: ANN401
+    runtime, principal = exchange.runtime, exchange.principal
     if principal is not None:
-        exchange.account_id = principal.account_id
+        if principal.must_change_password and not rule.while_restricted:
+            raise PasswordChangeNeeded
+        if not rule.api_keys and principal.by_api_key:
+            raise SessionNeeded
     named = request.path_params.get("workspace")
     access = None if named is None else await runtime.identity.access(runtime, principal, named)
-    return kind(runtime, principal, access, exchange.request_id)
+    if access is not None and not rule.while_closed:
+        access.require_open(changes=issubclass(kind, Context))
+    origin = Origin("http", partial(described, request))
+    return kind(runtime, principal, access, exchange.request_id, origin)
 
 
 def _response(request: StrictRequest, result: Any, success: int) -> "JsonResponse":  # noqa: ANN401
     headers: list[tuple[bytes, bytes]] = []
+    if isinstance(result, Redirect):
+        if result.problem is not None:
+            request.exchange.error = result.problem.code
+        location = (b"location", result.address.encode())
+        cookies = [cookie.to_encoded_header() for cookie in result.cookies]
+        return JsonResponse(success, b"", [location, (b"cache-control", b"no-store"), *cookies])
     if isinstance(result, Answer):
         headers += [cookie.to_encoded_header() for cookie in result.cookies]
         result = result.body
+    if isinstance(result, Stream):
+        return StreamResponse(success, result)
     if result is None:
         return JsonResponse(success, b"", headers)
     version = getattr(result, "version", None)
@@ -253,6 +375,26 @@ class JsonResponse:
             headers = [(b"content-type", b"application/json"), (b"content-length", length), *headers]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": False})
+
+
+class StreamResponse(JsonResponse):
+    """An answer that is sent part by part."""
+
+    __slots__ = ("_content",)
+
+    def __init__(self, status: int, stream: Stream) -> None:
+        disposition = f'attachment; filename="{stream.filename}"'
+        headers = [(b"content-type", stream.media_type.encode()), (b"content-disposition", disposition.encode())]
+        super().__init__(status, b"", [*headers, (b"cache-control", b"no-store")])
+        self._content = stream.content
+
+    @override
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send the answer."""
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        async for part in self._content:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class _RouteHandler(HTTPRouteHandler):
@@ -328,7 +470,9 @@ def _body_of(hints: dict[str, Any]) -> Any:  # noqa: ANN401
     """Return the type of what a handler answers with, None for nothing."""
     answer = hints.get("return")
     body = get_args(answer)[0] if get_origin(answer) is Answer else answer
-    return None if body is type(None) else body
+    if body is Stream:
+        return str
+    return None if body is type(None) or body is Redirect else body
 
 
 def _common_problems(
@@ -337,18 +481,23 @@ def _common_problems(
     known: list[type[Problem]] = [
         InvalidInput,
         HeadersTooLarge,
+        TooManyRequests,
         Unavailable,
         DatabaseUnavailable,
         RequestTimeout,
     ]
     if permission != PUBLIC:
-        known += [Unauthenticated]
+        known += [Unauthenticated, PasswordChangeNeeded]
+        if permission == SIGNED_IN and method not in SAFE_METHODS:
+            known += [SessionNeeded]
         if method not in SAFE_METHODS:
             known += [CsrfFailed]
     if permission not in {PUBLIC, SIGNED_IN}:
-        known += [Forbidden, NotFound]
+        known += [Forbidden, NotFound, MembershipSuspended, SecondFactorRequired]
     elif "{" in path:
         known += [NotFound]
+    if "{workspace:" in path:
+        known += [WorkspaceDeleted] if method in SAFE_METHODS else [WorkspaceDeleted, WorkspaceArchived]
     if has_body:
         known += [ContentTooLarge, UnsupportedMediaType]
     if idempotent:

@@ -8,6 +8,7 @@ from litestar.exceptions import ClientException
 from litestar.types import Scope
 from typing_extensions import override
 
+from courtyard.kernel.context import Principal
 from courtyard.kernel.errors import FieldError, InvalidInput
 from courtyard.kernel.http.errors import ContentTooLarge, UnsupportedMediaType
 from courtyard.kernel.runtime import Runtime
@@ -23,17 +24,25 @@ class Exchange:
     Attributes:
         runtime: the process.
         request_id: identifies the request in logs, problems and the header `X-Request-ID`.
+        address: of the client, as far as trusted proxies tell; empty where there is none.
+        principal: who asks, None for nobody and where the route is open to everybody.
         account_id: who asked, once that is known.
         error: the code of the problem that was the answer.
+        headers: of the answer, whatever it is.
+        body: of the request, once it has been read.
     """
 
-    __slots__ = ("account_id", "error", "request_id", "runtime")
+    __slots__ = ("account_id", "address", "body", "error", "headers", "principal", "request_id", "runtime")
 
-    def __init__(self, runtime: Runtime, request_id: str) -> None:
+    def __init__(self, runtime: Runtime, request_id: str, address: str = "") -> None:
         self.runtime = runtime
         self.request_id = request_id
+        self.address = address
+        self.principal: Principal | None = None
         self.account_id: Any = None
         self.error: str | None = None
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.body = b""
 
 
 def bind(scope: Scope, exchange: Exchange) -> None:
@@ -61,11 +70,12 @@ class StrictRequest(Request[Any, Any, Any]):
     @override
     async def body(self) -> bytes:
         try:
-            return await super().body()
+            body = self.exchange.body = await super().body()
         except ClientException as error:
             if error.status_code == TOO_LARGE:
                 raise ContentTooLarge from error
             raise
+        return body
 
     @override
     async def json(self) -> Any:

@@ -1,6 +1,7 @@
 """One connected client: who it is, what it listens to, and the way out to it."""
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -33,8 +34,10 @@ class Connection:
     Attributes:
         id: the id of the socket in its namespace.
         principal: who is connected.
+        address: of the client, as far as trusted proxies tell; empty where there is none.
         socket: the Engine.IO socket beneath.
         topics: what it listens to, or is about to.
+        until: when the first role ends that it was allowed something by, None for never.
         closed: whether it has ended, or is about to be cut. Nothing goes out any more: what it missed, it is sent
             when it comes back.
 
@@ -42,30 +45,51 @@ class Connection:
         sid: the id.
         socket: the Engine.IO socket.
         principal: who is connected.
+        address: of the client.
         max_queued: how many messages may wait for a slow client before it is cut.
         cut: called with the connection and the reason when that is reached.
     """
 
-    __slots__ = ("_cut", "_last_mark", "_max_queued", "_wire", "closed", "id", "principal", "socket", "topics")
+    __slots__ = (
+        "_cut",
+        "_last_mark",
+        "_max_queued",
+        "_wire",
+        "address",
+        "closed",
+        "id",
+        "principal",
+        "socket",
+        "topics",
+        "until",
+    )
 
     def __init__(
         self,
         sid: str,
         socket: EngineSocket,
         principal: Principal,
+        address: str,
         max_queued: int,
         cut: "Callable[[Connection, str], None]",
     ) -> None:
         self.id = sid
         self.principal = principal
+        self.address = address
         self.socket = socket
         self.topics: set[tuple[UUID, str]] = set()
+        self.until: datetime | None = None
         self.closed = False
         self._max_queued = max_queued
         self._cut = cut
         self._last_mark: _Mark | None = None
         # A socket that is a WebSocket from the beginning has nothing in its queue that must go out first.
         self._wire = getattr(socket, "wire", None) if socket.upgraded else None
+
+    def holds_until(self, moment: datetime | None) -> None:
+        """Take note that something was allowed by a role that ends at a moment; None for one that does not."""
+        if moment is not None and (self.until is None or moment < self.until):
+            self.until = moment
 
     def deliver(self, frame: Frame) -> None:
         """Send a frame, in the order of the calls. What goes out is made once for all who get it."""

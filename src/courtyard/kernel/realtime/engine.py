@@ -20,6 +20,7 @@ from courtyard.kernel.telemetry import SOCKETS_CUT
 NAMESPACE = "/"
 # What is kept of the request that opened a connection.
 COOKIES = "cookies"
+ADDRESS = "address"
 # How long a client may take to agree to the end of its connection.
 CLOSE_SECONDS = 10.0
 
@@ -92,9 +93,12 @@ class Engine(socketio.AsyncServer):  # type: ignore[misc]  # the library has no 
 
     @override
     async def _handle_eio_connect(self, eio_sid: str, environ: Mapping[str, Any]) -> None:
-        # Of the request only the cookies are needed later; the rest is most of the memory of a connection.
-        cookies = [value for name, value in environ["asgi.scope"]["headers"] if name == b"cookie"]
-        await super()._handle_eio_connect(eio_sid, {COOKIES: b"; ".join(cookies).decode("latin-1")})
+        # Of the request only this is needed later; the rest is most of the memory of a connection.
+        scope = environ["asgi.scope"]
+        cookies = [value for name, value in scope["headers"] if name == b"cookie"]
+        address = scope["client"][0] if scope.get("client") else ""
+        kept = {COOKIES: b"; ".join(cookies).decode("latin-1"), ADDRESS: address}
+        await super()._handle_eio_connect(eio_sid, kept)
 
     @override
     async def _handle_eio_message(self, eio_sid: str, data: Any) -> None:

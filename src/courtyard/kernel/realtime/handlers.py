@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from courtyard.kernel.context import ReadContext
 from courtyard.kernel.errors import Problem
+from courtyard.kernel.limits import Policy, TooManyRequests
 from courtyard.kernel.schema import Input
 
 C = TypeVar("C", bound=ReadContext)
@@ -47,6 +48,7 @@ class SocketHandler(Generic[C, T]):
         takes_connection: whether the handler is given the connection.
         takes_presence: whether it is given the presence of this process.
         problems: what it may answer with, beside what every event may.
+        limits: rate limits of its own.
         description: the first sentence of its docstring.
     """
 
@@ -59,6 +61,7 @@ class SocketHandler(Generic[C, T]):
     takes_connection: bool
     takes_presence: bool
     problems: Sequence[type[Problem]]
+    limits: Sequence[Policy]
     description: str
 
     def decode(self, value: object) -> SocketInput:
@@ -71,9 +74,9 @@ class SocketHandler(Generic[C, T]):
 
 
 def on(
-    event: str, *, permission: str, problems: Sequence[type[Problem]] = ()
+    event: str, *, permission: str, problems: Sequence[type[Problem]] = (), limits: Sequence[Policy] = ()
 ) -> Callable[[Handler], SocketHandler[Any, Any]]:
-    """Declare the handler of a socket event."""
+    """Declare the handler of a socket event. A policy that is counted by a field finds it in the payload."""
 
     def decorate(function: Handler) -> SocketHandler[Any, Any]:
         hints = get_type_hints(function, include_extras=True)
@@ -86,7 +89,8 @@ def on(
             answer=hints["return"],
             takes_connection="connection" in hints,
             takes_presence="presence" in hints,
-            problems=problems,
+            problems=[*problems, TooManyRequests] if limits else problems,
+            limits=limits,
             description=(inspect.getdoc(function) or "").partition("\n")[0],
         )
 

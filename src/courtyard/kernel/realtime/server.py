@@ -3,24 +3,27 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import socketio
 import structlog
 
-from courtyard.kernel.context import Context, Principal
-from courtyard.kernel.errors import FieldError, InvalidInput, Problem, Unauthenticated
+from courtyard.kernel.context import Access, Context, Principal
+from courtyard.kernel.errors import FieldError, InvalidInput, PasswordChangeNeeded, Problem, Unauthenticated
 from courtyard.kernel.events import Background, Signal
 from courtyard.kernel.ids import new_id
+from courtyard.kernel.limits import Subject, TooManyRequests, key_of
 from courtyard.kernel.realtime.connection import Connection
-from courtyard.kernel.realtime.engine import COOKIES, Engine
+from courtyard.kernel.realtime.engine import ADDRESS, COOKIES, Engine
 from courtyard.kernel.realtime.errors import EventTimeout, InternalSocketError, UnknownEvent
 from courtyard.kernel.realtime.handlers import SocketHandler
 from courtyard.kernel.realtime.presence import MemoryPresence, Presence, RedisPresence
 from courtyard.kernel.runtime import Runtime
 from courtyard.kernel.schema import pointer_of
 from courtyard.kernel.telemetry import SOCKET_EVENTS, SOCKETS, SOCKETS_CUT
+from courtyard.kernel.trail import Described, Origin
 
 if TYPE_CHECKING:
     from litestar.types import Receive, Scope, Send
@@ -29,7 +32,8 @@ log = structlog.get_logger("courtyard.sockets")
 
 PATH = "/socket.io"
 ACCESS_COOKIE = "courtyard_access"
-SESSION_CHECK_SECONDS = 1.0
+# So that what nobody told is found within a second, the time to ask and to cut included.
+SESSION_CHECK_SECONDS = 0.7
 # How long a client may take to say who it is.
 CONNECT_SECONDS = 20.0
 
@@ -84,7 +88,7 @@ class Realtime:
             # It has gone meanwhile, and the library did not tell, because it was not yet there.
             raise socketio.exceptions.ConnectionRefusedError
         limit = self._runtime.settings.realtime.max_queued_messages
-        self._connections[sid] = Connection(sid, socket, principal, limit, self._cut)
+        self._connections[sid] = Connection(sid, socket, principal, environ[ADDRESS], limit, self._cut)
         SOCKETS.inc()
 
     async def _principal_of(self, environ: Mapping[str, Any], auth: object) -> Principal:
@@ -126,12 +130,23 @@ class Realtime:
                 self._cut(connection, "rights_changed")
 
     async def _check_sessions(self) -> None:
-        """Cut the connections of sessions that have ended without this process being told."""
+        """Cut the connections of sessions that have ended, or whose rights have changed, without a signal.
+
+        A role that was given for a time ends without one.
+        """
         sessions = {connection.principal.session_id for connection in self._connections.values()}
-        ended = sessions - await self._runtime.identity.living(self._runtime, sessions)
-        for connection in list(self._connections.values()) if ended else ():
-            if connection.principal.session_id in ended:
+        living = await self._runtime.identity.living(self._runtime, sessions)
+        now = self._runtime.clock.now()
+        for connection in list(self._connections.values()):
+            principal = connection.principal
+            # Who connected while this was asked is looked at the next time.
+            if principal.session_id not in sessions:
+                continue
+            epoch = living.get(principal.session_id)
+            if epoch is None:
                 self._cut(connection, "session_ended")
+            elif epoch > principal.rights_epoch or (connection.until is not None and connection.until <= now):
+                self._cut(connection, "rights_changed")
 
     async def answer(self, sid: str, data: Any) -> dict[str, Any]:  # noqa: ANN401
         """Answer one event; never raises.
@@ -185,6 +200,19 @@ class Realtime:
             raise InvalidInput("An event is a name and one object.")
         return handler, data[1]
 
+    async def _count(
+        self, connection: Connection, handler: SocketHandler[Any, Any], payload: object, access: Access
+    ) -> None:
+        limits, principal = self._runtime.limits, connection.principal
+        for policy in handler.limits:
+            if not limits.is_on(policy):
+                continue
+            subject = Subject(connection.address, principal.account_id, principal.session_id, access.workspace_id)
+            value = None if policy.field is None else getattr(payload, policy.field, None)
+            standing = await limits.hit(policy, key_of(policy, subject, value), address=connection.address)
+            if not standing.allowed:
+                raise TooManyRequests(policy.name, standing.reset_seconds)
+
     async def _carry_out(
         self, connection: Connection, handler: SocketHandler[Any, Any], argument: object, request_id: str
     ) -> Any:  # noqa: ANN401
@@ -196,25 +224,41 @@ class Realtime:
             raise InvalidInput(errors=[fault]) from error
         runtime = self._runtime
         principal = await runtime.identity.renew(runtime, connection.principal)
+        if principal.must_change_password:
+            raise PasswordChangeNeeded
         access = await runtime.identity.access(runtime, principal, payload.workspace)
-        context = handler.context_type(runtime, principal, access, request_id)
+        access.require_open(changes=issubclass(handler.context_type, Context))
+        connection.holds_until(access.until)
+        await self._count(connection, handler, payload, access)
+        origin = Origin("socket", partial(_described, connection, handler.event, argument))
+        context = handler.context_type(runtime, principal, access, request_id, origin)
         extra: dict[str, Any] = {}
         if handler.takes_connection:
             extra["connection"] = connection
         if handler.takes_presence:
             extra["presence"] = self.presence
         if not isinstance(context, Context):
-            return await handler.function(context, data=payload, **extra)
+            try:
+                return await handler.function(context, data=payload, **extra)
+            except Problem as problem:
+                await context.keep_refusals(problem)
+                raise
         try:
             result = await handler.function(context, data=payload, **extra)
             await context.commit()
         except Problem as problem:
             await (context.commit() if problem.commits else context.rollback())
+            await context.keep_refusals(problem)
             raise
         except BaseException:
             await context.rollback()
             raise
         return result
+
+
+def _described(connection: Connection, event: str, argument: object) -> Described:
+    """Return what the audit log is told of an event."""
+    return Described(method="EVENT", url=event, body=argument, address=connection.address)
 
 
 def _cookie_of(header: str, wanted: str) -> str | None:

@@ -2,6 +2,10 @@
 
 from courtyard.kernel.telemetry.logs import REDACTED, configure_logs, redact
 from courtyard.kernel.telemetry.metrics import (
+    LIMITS_DROPPED,
+    LIMITS_REFUSED,
+    LIMITS_STORE_FAILURES,
+    MAILS,
     REGISTRY,
     REQUESTS,
     SOCKET_EVENTS,
@@ -10,6 +14,10 @@ from courtyard.kernel.telemetry.metrics import (
 )
 
 __all__ = [
+    "LIMITS_DROPPED",
+    "LIMITS_REFUSED",
+    "LIMITS_STORE_FAILURES",
+    "MAILS",
     "REDACTED",
     "REGISTRY",
     "REQUESTS",

@@ -48,3 +48,17 @@ SOCKETS = Gauge("courtyard_sockets_open", "Connected sockets.", registry=REGISTR
 SOCKETS_CUT = Counter("courtyard_sockets_cut", "Sockets that were cut.", ["reason"], registry=REGISTRY)
 for _reason in ("session_ended", "too_slow"):
     SOCKETS_CUT.labels(_reason)
+MAILS = Counter("courtyard_mail_delivered", "Attempts to deliver a mail.", ["outcome"], registry=REGISTRY)
+for _outcome in ("sent", "postponed", "refused", "expired"):
+    MAILS.labels(_outcome)
+LIMITS_REFUSED = Counter(
+    "courtyard_limits_requests_refused", "What a rate limit has refused.", ["policy"], registry=REGISTRY
+)
+LIMITS_STORE_FAILURES = Counter(
+    "courtyard_limits_store_failures", "Times that the shared store of limits did not answer.", registry=REGISTRY
+)
+LIMITS_DROPPED = Counter(
+    "courtyard_limits_keys_dropped",
+    "Keys of limits that were forgotten before their time, to make room.",
+    registry=REGISTRY,
+)

@@ -4,22 +4,33 @@ A revoked session or a lost role may go on working for that long (`design` §6: 
 that were not told.
 """
 
+from collections.abc import Mapping
+from datetime import timedelta
 from uuid import UUID
 
 from typing_extensions import override
 
-from courtyard.kernel.accounts import find_living_sessions, find_principal
+from courtyard.kernel.accounts import (
+    API_KEY_PREFIX,
+    api_keys,
+    find_api_key,
+    has_second_factor,
+    living_api_keys,
+    principal_of_api_key,
+    sessions_of,
+)
 from courtyard.kernel.cache import ShortCache
 from courtyard.kernel.context import Access, Identity, Principal
-from courtyard.kernel.crypto import AccessClaims, TokenExpired, TokenInvalid
+from courtyard.kernel.crypto import TokenExpired, TokenInvalid
 from courtyard.kernel.errors import Unauthenticated
+from courtyard.kernel.events import Background
 from courtyard.kernel.runtime import Runtime
-from courtyard.kernel.workspaces.queries import find_access
+from courtyard.kernel.workspaces.queries.access import find_access
 
 SECONDS = 0.9
 ENTRIES = 50_000
-# Verifying a signature again and again costs more than the rest of a request; what a token says never changes.
-CLAIMS_SECONDS = 60.0
+# Finding which key a token is costs a query; what was found never changes.
+KEY_SECONDS = 60.0
 
 _NOBODY = UUID(int=0)
 
@@ -28,32 +39,49 @@ class DatabaseIdentity(Identity):
     """The identity of the main database."""
 
     def __init__(self) -> None:
-        self._claims: ShortCache[str, AccessClaims] = ShortCache(seconds=CLAIMS_SECONDS, size=ENTRIES)
+        self._keys: ShortCache[str, UUID] = ShortCache(seconds=KEY_SECONDS, size=ENTRIES)
         self._principals: ShortCache[UUID, Principal] = ShortCache(seconds=SECONDS, size=ENTRIES)
-        self._accesses: ShortCache[tuple[UUID, str], Access] = ShortCache(seconds=SECONDS, size=ENTRIES)
+        # By session: another login of the same account may be without a second factor, or a key with less rights.
+        self._accesses: ShortCache[tuple[UUID, bool, str], Access] = ShortCache(seconds=SECONDS, size=ENTRIES)
+        self._background = Background()
 
     @override
     async def authenticate(self, runtime: Runtime, token: str) -> Principal:
-        now = runtime.clock.now()
-        claims = self._claims.get(token)
-        if claims is None:
-            try:
-                claims = runtime.tokens.verify(token, now)
-            except TokenExpired as error:
-                raise Unauthenticated("The access token has expired.", reason="token_expired") from error
-            except TokenInvalid as error:
-                raise Unauthenticated("The access token is not valid.", reason="token_invalid") from error
-            self._claims.put(token, claims)
-        elif claims.expires_at <= now:
-            raise Unauthenticated("The access token has expired.", reason="token_expired")
+        if token.startswith(API_KEY_PREFIX):
+            return await self._authenticate_key(runtime, token)
+        try:
+            claims = runtime.tokens.verify(token, runtime.clock.now())
+        except TokenExpired as error:
+            raise Unauthenticated("The access token has expired.", reason="token_expired") from error
+        except TokenInvalid as error:
+            raise Unauthenticated("The access token is not valid.", reason="token_invalid") from error
         return self._principals.get(claims.session_id) or await self._look_up(runtime, claims.session_id)
+
+    async def _authenticate_key(self, runtime: Runtime, token: str) -> Principal:
+        key_id = self._keys.get(token) or await find_api_key(runtime, token)
+        if key_id is None:
+            raise Unauthenticated("There is no such API key.", reason="token_invalid")
+        # Which key a token is never changes; whether it still counts is looked at each time.
+        self._keys.put(token, key_id)
+        return self._principals.get(key_id) or await self._look_up_key(runtime, key_id)
+
+    async def _look_up_key(self, runtime: Runtime, key_id: UUID) -> Principal:
+        found = await principal_of_api_key(runtime, key_id)
+        if found is None:
+            raise Unauthenticated("The API key was revoked, or has expired.", reason="session_ended")
+        principal, used_at = found
+        if used_at is None or runtime.clock.now() - used_at > timedelta(seconds=api_keys.USE_SECONDS):
+            self._background.spawn(api_keys.note_use(runtime, key_id))
+        self._principals.put(key_id, principal)
+        return principal
 
     @override
     async def renew(self, runtime: Runtime, principal: Principal) -> Principal:
-        return self._principals.get(principal.session_id) or await self._look_up(runtime, principal.session_id)
+        look_up = self._look_up_key if principal.by_api_key else self._look_up
+        return self._principals.get(principal.session_id) or await look_up(runtime, principal.session_id)
 
     async def _look_up(self, runtime: Runtime, session_id: UUID) -> Principal:
-        principal = await find_principal(runtime, session_id)
+        principal = await sessions_of(runtime).principal(runtime, session_id)
         if principal is None:
             raise Unauthenticated("The session is over.", reason="session_ended")
         self._principals.put(session_id, principal)
@@ -61,18 +89,31 @@ class DatabaseIdentity(Identity):
 
     @override
     async def access(self, runtime: Runtime, principal: Principal | None, named: str) -> Access:
-        key = (_NOBODY if principal is None else principal.account_id, named)
+        if principal is None:
+            key = (_NOBODY, False, named)
+        else:
+            key = (principal.session_id, has_second_factor(principal.methods), named)
         access = self._accesses.get(key)
-        if access is None:
+        # A role that was given for a time ends on time, not when it is looked at the next time.
+        if access is None or (access.until is not None and access.until <= runtime.clock.now()):
             access = await find_access(runtime, principal, named)
+            if principal is not None and principal.scopes is not None:
+                access = access.within(principal.scopes)
             self._accesses.put(key, access)
         return access
 
     @override
-    async def living(self, runtime: Runtime, session_ids: set[UUID]) -> set[UUID]:
-        return await find_living_sessions(runtime, session_ids)
+    async def living(self, runtime: Runtime, session_ids: set[UUID]) -> Mapping[UUID, int]:
+        living = await sessions_of(runtime).living(runtime, session_ids)
+        # What is no session that lives may be an API key that does.
+        others = session_ids.difference(living)
+        return {**living, **await living_api_keys(runtime, others)} if others else living
 
     @override
     def forget(self) -> None:
         self._principals.clear()
         self._accesses.clear()
+
+    @override
+    async def close(self) -> None:
+        await self._background.end()

@@ -1,0 +1,1 @@
+"""Every change of accounts, of how they are proven, and of sessions."""

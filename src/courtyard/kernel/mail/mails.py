@@ -1,0 +1,8 @@
+"""What the mail module itself sends."""
+
+from courtyard.kernel.mail.schemas import Template
+
+# To whoever tries the settings: `courtyard mail test`.
+TEST = Template(name="mail.test")
+
+MAILS = (TEST,)

@@ -1,0 +1,44 @@
+"""The table of outgoing mail."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, Index, Integer, LargeBinary, String, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from courtyard.kernel.database import WorkspaceBase
+
+_WAITING = text("due_at IS NOT NULL")
+
+
+class MailRow(WorkspaceBase):
+    """One mail to one person, rendered; its text is gone as soon as it is delivered or given up.
+
+    `due_at` is when it is tried next. While it is under way, it is when another process may take it for lost.
+    """
+
+    __tablename__ = "mail"
+    __table_args__ = (
+        CheckConstraint("state IN ('queued', 'sending', 'sent', 'failed')", name="state"),
+        CheckConstraint("(due_at IS NULL) = (state IN ('sent', 'failed'))", name="due_at"),
+        # Links and codes let people in, so they do not outlive the delivery.
+        CheckConstraint("(due_at IS NULL) = (content IS NULL)", name="content"),
+        Index("ix_mail_due_at", "due_at", sqlite_where=_WAITING, postgresql_where=_WAITING),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    template: Mapped[str] = mapped_column(String(100))
+    language: Mapped[str] = mapped_column(String(16))
+    recipient: Mapped[str] = mapped_column(String(254))
+    subject: Mapped[str] = mapped_column(String(998))
+    # JSON of `schemas.Content`, encrypted for this row.
+    content: Mapped[bytes | None] = mapped_column(LargeBinary)
+    state: Mapped[str] = mapped_column(String(16))
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    # The last word of the transport: why it was refused or has to wait, or what the mail server says it did.
+    answer: Mapped[str | None] = mapped_column(String(500))
+    created_at: Mapped[datetime]
+    due_at: Mapped[datetime | None]
+    # After this it is not tried again.
+    expires_at: Mapped[datetime]
+    settled_at: Mapped[datetime | None]

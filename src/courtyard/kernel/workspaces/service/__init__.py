@@ -1,0 +1,1 @@
+"""Every change of workspaces, and of who belongs to them."""
