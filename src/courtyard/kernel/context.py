@@ -20,7 +20,7 @@ from courtyard.kernel.errors import (
     WorkspaceDeleted,
 )
 from courtyard.kernel.events import Envelope, Event, append
-from courtyard.kernel.trail import REFUSED, Note, Origin, Recorder
+from courtyard.kernel.trail import LIMITED, REFUSED, Note, Origin, Recorder
 
 if TYPE_CHECKING:
     from courtyard.kernel.runtime import Runtime
@@ -347,6 +347,17 @@ class ReadContext:
                 keep_body=keep_body,
             )
         )
+
+    def note_limit(self, policy: str, key: str) -> None:
+        """Keep in the audit log that a rate limit was reached, once a minute for the same key.
+
+        Args:
+            policy: which limit.
+            key: whom it counts for.
+        """
+        held_back = self.runtime.refusals.admit((policy, key))
+        if held_back is not None:
+            self.note_refusal(LIMITED, keep_body=False, policy=policy, held_back=held_back)
 
     async def keep_refusals(self, problem: Problem) -> None:
         """Write what is to be kept of a request that ended in a problem. Only the edge calls this, at its very end.

@@ -13,12 +13,15 @@ import msgspec
 import pytest
 from sqlalchemy import select
 
+from courtyard.kernel.accounts.limits import LOGIN_BY_EMAIL
 from courtyard.kernel.audit.queries import Filters
 from courtyard.kernel.context import Context
 from courtyard.kernel.database import INSTALLATION, Database, Prepared, ReadUnit
 from courtyard.kernel.http import API
+from courtyard.kernel.limits import declared_policies
 from courtyard.kernel.settings import DatabaseSettings
 from courtyard.kernel.trail import AuditEntryRow, Entry, Origin
+from courtyard.server import KERNEL
 from tests.applications.chat.test_two_databases import TwoDatabases
 from tests.conftest import ServerFactory
 from tests.factories import PASSWORD, Factory, Person, Workspace, ok, problem, unique
@@ -211,6 +214,25 @@ async def test_a_refused_permission_is_kept_once_a_minute(
     permission = "workspaces.workspace.edit" if change else "audit.entry.read"
     assert state(entry.details) == {"permission": permission, "held_back": 0}
     assert await ask() == []
+
+
+async def test_a_limit_that_is_reached_is_kept_once_a_minute(server_factory: ServerFactory) -> None:
+    policies = {**dict.fromkeys(declared_policies(KERNEL), "100000/minute"), LOGIN_BY_EMAIL.name: "1/minute"}
+    server = await server_factory(limits={"enabled": True, "policies": policies})
+    make = Factory(server)
+    typed = {"email": f"{unique('nobody')}@example.org", "password": "kanarienvogel"}
+    kept = []
+    for status in (401, 429, 429):
+        answer = await make.nobody.post("/sessions", json=typed)
+        assert answer.status_code == status
+        kept.append(await stored(server, answer.headers["x-request-id"]))
+    _, (entry,), again = kept
+    assert again == []
+    assert (entry.name, entry.action, entry.actor_kind) == ("access:limit:reached", "refused", "nobody")
+    assert state(entry.details) == {"policy": LOGIN_BY_EMAIL.name, "held_back": 0}
+    assert (request_of(entry)["method"], request_of(entry)["url"]) == ("POST", "/api/v1/sessions")
+    assert "body" not in request_of(entry)
+    assert typed["email"] not in msgspec.json.encode(entry).decode()
 
 
 async def test_a_refused_socket_event_is_kept(make: Factory, server: RunningServer) -> None:

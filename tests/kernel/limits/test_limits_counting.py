@@ -119,20 +119,6 @@ async def test_any_text_can_be_a_key(make_limits: MakeLimits) -> None:
         assert not (await limits.hit(thing, key)).allowed
 
 
-async def test_a_refusal_is_told_once_a_minute_for_each_key(make_limits: MakeLimits) -> None:
-    thing = policy("1/day")
-    limits = make_limits(thing)
-    told: list[tuple[Any, ...]] = []
-    limits.refused = lambda *refusal: told.append(refusal)
-    for key in ("one", "other"):
-        for _ in range(4):
-            await limits.hit(thing, key, address="192.0.2.1")
-    assert [(one.name, address) for one, _, address in told] == [("test.thing", "192.0.2.1")] * 2
-    digests = [digest for _, digest, _ in told]
-    assert digests[0] != digests[1]
-    assert not any(key in digest for key in ("one", "other") for digest in digests)
-
-
 @pytest.mark.services
 class TestRedis:
     """What concerns the shared store alone."""

@@ -2,14 +2,24 @@
 
 from typing import Any
 
+import msgspec
 import pytest
+from sqlalchemy import select
 
 from courtyard.kernel.context import ReadContext
+from courtyard.kernel.database import Prepared
 from courtyard.kernel.limits import Limits, Policy, TooManyRequests
 from courtyard.kernel.realtime import SocketInput, on
+from courtyard.kernel.trail import LIMITED, AuditEntryRow, Entry
 from tests.conftest import ServerFactory
 from tests.factories import Factory
 from tests.sockets import Json, Socket
+
+LIMITS_REACHED = Prepared(
+    select(*AuditEntryRow.__table__.columns).where(AuditEntryRow.name == LIMITED).order_by(AuditEntryRow.id),
+    Entry,
+    across_workspaces=True,
+)
 
 
 class Wish(SocketInput, frozen=True):
@@ -65,6 +75,12 @@ async def test_an_event_has_limits_like_a_route(server_factory: ServerFactory) -
     assert [await asks(other, "a"), await asks(third, "a")] == ["ok", "too_many_requests"]
     refused = (await third.call("test.ask", {**here, "thing": "a"}))["problem"]
     assert (refused["status"], refused["policy"]) == (429, BY_THING.name)
+    # Told once a minute: this was the second time.
+    (database,) = make.server.runtime.placement.databases()
+    entries = await database.fetch(LIMITS_REACHED, {})
+    here_only = [entry for entry in entries if entry.workspace_id == workspace.id]
+    kept = [(msgspec.json.decode(entry.details or "")["policy"], entry.actor_id) for entry in here_only]
+    assert kept == [(BY_ACCOUNT.name, ada.id), (BY_THING.name, eve.id)]
     await make.close()
 
 

@@ -8,9 +8,11 @@ from uuid import UUID
 
 import httpx2
 import pytest
+from sqlalchemy import func, literal, select
 
 from courtyard.kernel.context import Context
-from courtyard.kernel.database import Database, Prepared, ReadUnit, WorkspaceBase
+from courtyard.kernel.database import AUDIT_MARK, WORKSPACE, MainBase, Prepared, ReadUnit, WorkspaceBase
+from courtyard.kernel.trail import AuditEntryRow
 from courtyard.kernel.workspaces.service.removal import remove_some
 from tests.conftest import ServerFactory
 from tests.factories import PASSWORD, Factory, Person, Workspace, ok, problem, unique
@@ -204,12 +206,7 @@ class TestDeletion:
         assert 204 in {answer.status_code for answer in answers}
 
 
-def rows_of(database: Database) -> dict[str, Prepared[int]]:
-    from sqlalchemy import func, select  # noqa: PLC0415
-
-    from courtyard.kernel.database import WORKSPACE  # noqa: PLC0415
-
-    del database
+def rows_of() -> dict[str, Prepared[int]]:
     return {
         table.name: Prepared(select(func.count()).select_from(table).where(table.c.workspace_id == WORKSPACE), int)
         for table in WorkspaceBase.metadata.sorted_tables
@@ -221,9 +218,33 @@ async def count_rows(server: RunningServer, workspace_id: UUID) -> dict[str, int
     unit = ReadUnit(server.runtime.placement, workspace_id)
     parts = [part for part in server.runtime.parts if not part.outlives_workspaces]
     declared = {model.__tablename__ for part in parts for model in part.models}
-    statements = rows_of(server.runtime.placement.main)
+    statements = rows_of()
     counted = {name: await unit.one(statements[name]) for name in statements if name in declared}
     return {name: count for name, count in counted.items() if count}
+
+
+async def audited_rows(server: RunningServer, workspace_id: UUID) -> set[tuple[str, str]]:
+    """Return the rows of a workspace of which the audit log has to tell: table, and key within the workspace."""
+    rows = set()
+    for table in MainBase.metadata.sorted_tables:
+        audited = table.info.get(AUDIT_MARK)
+        if audited is None or (table.name != "workspace" and "workspace_id" not in table.c):
+            continue
+        whose = table.c.id if table.name == "workspace" else table.c.workspace_id
+        key = [table.c[name] for name in audited.object_key]
+        statement = Prepared(select(literal(table.name), *key).where(whose == workspace_id), tuple)
+        found = await server.runtime.placement.main.fetch(statement, {})
+        rows |= {(name, ",".join(map(str, row))) for name, *row in found}
+    return rows
+
+
+async def told_deleted(server: RunningServer) -> set[tuple[str, str]]:
+    statement = Prepared(
+        select(AuditEntryRow.object_type, AuditEntryRow.object_id).where(AuditEntryRow.action == "deleted"),
+        tuple,
+        across_workspaces=True,
+    )
+    return {(kind, key) for kind, key in await server.runtime.placement.main.fetch(statement, {})}
 
 
 async def step(server: RunningServer, workspace_id: UUID, *, crash: bool = False) -> bool:
@@ -260,6 +281,13 @@ class TestRemoval:
             new = {"email": f"{unique(word)}@example.org", "roles": ["member"]}
             ok(await http.post(f"{workspace.path}/invitations", json=new))
         ok(await http.post(f"{workspace.path}/invitation-links", json={"roles": ["member"]}))
+        ok(
+            await http.post(
+                f"{workspace.path}/roles", json={"name": "custom.guide", "description": "Guides.", "permissions": []}
+            )
+        )
+        heir = await make.member(workspace, "administrator")
+        ok(await http.post(f"{workspace.path}/ownership", json={"account_id": str(heir.id)}))
         return workspace
 
     async def test_everything_goes_when_the_time_is_over(
@@ -284,6 +312,20 @@ class TestRemoval:
         after = await count_rows(server, kept.id)
         # Mail is delivered meanwhile, so only its number stays.
         assert after == before
+
+    async def test_what_goes_with_it_is_told_of_row_by_row(self, server: RunningServer, make: Factory) -> None:
+        workspace = await self.filled(make)
+        there = await audited_rows(server, workspace.id)
+        await self.end(server, workspace)
+        await server.app.clean_up()
+        left = await audited_rows(server, workspace.id)
+        # The account of a service stays, without a name, for what it wrote elsewhere.
+        assert {kind for kind, _ in left} == {"account"}
+        assert {kind for kind, _ in there - left} == {
+            "custom_role", "invitation", "invitation_link", "membership", "ownership_offer", "role_grant",
+            "workspace", "workspace_service",
+        }  # fmt: skip
+        assert there - left <= await told_deleted(server)
 
     async def test_a_removal_that_is_killed_goes_on_where_it_was(self, server: RunningServer, make: Factory) -> None:
         workspace = await self.filled(make)

@@ -10,7 +10,7 @@ from courtyard.kernel.audit.permissions import PERMISSIONS, ROLES
 from courtyard.kernel.audit.routes import ROUTES
 from courtyard.kernel.audit.service import EXPORTED, verify
 from courtyard.kernel.audit.tasks import PRUNED, Keeper
-from courtyard.kernel.trail import REFUSED, AuditChainRow, AuditEntryRow, AuditPendingRow, AuditSealRow
+from courtyard.kernel.trail import LIMITED, REFUSED, AuditChainRow, AuditEntryRow, AuditPendingRow, AuditSealRow
 
 __all__ = ["Keeper", "audit", "verify"]
 
@@ -25,6 +25,7 @@ audit = Application(
     roles=ROLES,
     routes=ROUTES,
     audit_names={
+        LIMITED: "A rate limit was reached; told once a minute for each of whom it counts for.",
         REFUSED: "A permission was refused to somebody; told once a minute for each account and permission.",
         EXPORTED: "The audit log was exported.",
         PRUNED: "The oldest entries of audit logs were removed, as the settings say.",

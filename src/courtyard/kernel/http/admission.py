@@ -1,6 +1,7 @@
 """Before a handler has its turn, and before its body is looked at: who asks, and whether that is not too often."""
 
 from collections.abc import Sequence
+from functools import partial
 from math import ceil
 from typing import Any
 from uuid import UUID
@@ -9,10 +10,13 @@ import msgspec
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
+from courtyard.kernel.context import ReadContext
 from courtyard.kernel.errors import Unauthenticated
 from courtyard.kernel.http.authentication import principal_of
 from courtyard.kernel.http.exchange import Exchange, StrictRequest
+from courtyard.kernel.http.origin import described
 from courtyard.kernel.limits import Policy, Standing, Subject, TooManyRequests, key_of
+from courtyard.kernel.trail import Origin
 
 # Rules of routes that no role decides about.
 PUBLIC = "public"
@@ -89,14 +93,20 @@ async def _count(request: StrictRequest, exchange: Exchange, policies: Sequence[
             await _workspace_id(request, exchange) if policy.by == "workspace" else None,
         )
         value = None if policy.field is None else _field_of(await request.body(), policy.field)
-        standing = await limits.hit(policy, key_of(policy, subject, value), address=exchange.address)
+        key = key_of(policy, subject, value)
+        standing = await limits.hit(policy, key)
         standings.append(standing)
         if not standing.allowed:
-            break
+            exchange.headers += _headers_of(standings)
+            problem = TooManyRequests(policy.name, standing.reset_seconds)
+            context = ReadContext(
+                exchange.runtime, principal, None, exchange.request_id, Origin("http", partial(described, request))
+            )
+            context.note_limit(policy.name, key)
+            await context.keep_refusals(problem)
+            raise problem
     if standings:
         exchange.headers += _headers_of(standings)
-        if not standings[-1].allowed:
-            raise TooManyRequests(standings[-1].policy, standings[-1].reset_seconds)
 
 
 async def _workspace_id(request: StrictRequest, exchange: Exchange) -> UUID:

@@ -18,7 +18,6 @@ from limits.aio.strategies import (
 )
 from redis.exceptions import RedisError
 
-from courtyard.kernel.cache import ShortCache
 from courtyard.kernel.crypto import Signer
 from courtyard.kernel.limits.policies import OFF, Policy, Strategy, parse
 from courtyard.kernel.limits.stores import STORE_SECONDS, MemoryStore, SharedStore
@@ -28,7 +27,6 @@ from courtyard.kernel.telemetry import LIMITS_REFUSED, LIMITS_STORE_FAILURES
 log = structlog.get_logger("courtyard.limits")
 
 T = TypeVar("T")
-Refused = Callable[[Policy, str, str], None]
 
 # How long a store that has failed is not asked again.
 PAUSE_SECONDS = 1.0
@@ -40,8 +38,6 @@ BATCH_LIFE = 0.1
 BATCH_PART = 1 / 20
 CREDIT_PART = 1 / 4
 HANDS = 50_000
-TOLD_SECONDS = 60.0
-TOLD = 10_000
 
 
 class Standing(msgspec.Struct, frozen=True, gc=False):
@@ -109,14 +105,9 @@ class Limits:
         policies: those that are declared, by name.
         settings: of the process.
         signer: makes the digests.
-
-    Attributes:
-        refused: called with the policy, the digest of the key and the address when somebody is refused, at most
-            once a minute for the same policy and key.
     """
 
     def __init__(self, policies: Mapping[str, Policy], settings: Settings, signer: Signer) -> None:
-        self.refused: Refused | None = None
         self._rules = {name: _rule(policy, settings) for name, policy in policies.items()}
         self._signer = signer
         self._local = _limiters(MemoryStore())
@@ -125,7 +116,6 @@ class Limits:
             self._store = SharedStore(settings.redis_url, f"{settings.redis.prefix}:limits")
             self._shared = _limiters(self._store)
         self._hands: OrderedDict[str, _Hand] = OrderedDict()
-        self._told: ShortCache[str, bool] = ShortCache(seconds=TOLD_SECONDS, size=TOLD)
         self._away = False
         self._asked_again_at = 0.0
 
@@ -137,14 +127,13 @@ class Limits:
         """
         return self._rule_of(policy) is not None
 
-    async def hit(self, policy: Policy, key: str, cost: int = 1, *, address: str = "") -> Standing:
+    async def hit(self, policy: Policy, key: str, cost: int = 1) -> Standing:
         """Count something, if it is allowed.
 
         Args:
             policy: a declared policy.
             key: whom it is counted for (`key_of`).
             cost: how many hits it is worth.
-            address: of the client, for whoever is told of a refusal.
 
         Raises:
             LookupError: no part declares the policy.
@@ -158,7 +147,7 @@ class Limits:
         else:
             standing = await self._hit_shared(rule, digest, cost)
         if not standing.allowed:
-            self._tell(policy, digest, address)
+            LIMITS_REFUSED.labels(policy.name).inc()
         return standing
 
     async def check(self, policy: Policy, key: str, cost: int = 1) -> Standing:
@@ -277,12 +266,6 @@ class Limits:
             self._away = False
             log.info("limits.store_back")
         return answer
-
-    def _tell(self, policy: Policy, digest: str, address: str) -> None:
-        LIMITS_REFUSED.labels(policy.name).inc()
-        if self.refused is not None and self._told.get(digest) is None:
-            self._told.put(digest, True)  # noqa: FBT003 - nothing but its presence counts
-            self.refused(policy, digest, address)
 
 
 def _rule(policy: Policy, settings: Settings) -> _Rule | None:

@@ -10,7 +10,7 @@ import msgspec
 import socketio
 import structlog
 
-from courtyard.kernel.context import Access, Context, Principal
+from courtyard.kernel.context import Context, Principal, ReadContext
 from courtyard.kernel.errors import FieldError, InvalidInput, PasswordChangeNeeded, Problem, Unauthenticated
 from courtyard.kernel.events import Background, Signal
 from courtyard.kernel.ids import new_id
@@ -201,16 +201,18 @@ class Realtime:
         return handler, data[1]
 
     async def _count(
-        self, connection: Connection, handler: SocketHandler[Any, Any], payload: object, access: Access
+        self, connection: Connection, handler: SocketHandler[Any, Any], payload: object, context: ReadContext
     ) -> None:
-        limits, principal = self._runtime.limits, connection.principal
+        limits, principal, access = self._runtime.limits, connection.principal, context.workspace
         for policy in handler.limits:
             if not limits.is_on(policy):
                 continue
             subject = Subject(connection.address, principal.account_id, principal.session_id, access.workspace_id)
             value = None if policy.field is None else getattr(payload, policy.field, None)
-            standing = await limits.hit(policy, key_of(policy, subject, value), address=connection.address)
+            key = key_of(policy, subject, value)
+            standing = await limits.hit(policy, key)
             if not standing.allowed:
+                context.note_limit(policy.name, key)
                 raise TooManyRequests(policy.name, standing.reset_seconds)
 
     async def _carry_out(
@@ -229,7 +231,6 @@ class Realtime:
         access = await runtime.identity.access(runtime, principal, payload.workspace)
         access.require_open(changes=issubclass(handler.context_type, Context))
         connection.holds_until(access.until)
-        await self._count(connection, handler, payload, access)
         origin = Origin("socket", partial(_described, connection, handler.event, argument))
         context = handler.context_type(runtime, principal, access, request_id, origin)
         extra: dict[str, Any] = {}
@@ -239,11 +240,13 @@ class Realtime:
             extra["presence"] = self.presence
         if not isinstance(context, Context):
             try:
+                await self._count(connection, handler, payload, context)
                 return await handler.function(context, data=payload, **extra)
             except Problem as problem:
                 await context.keep_refusals(problem)
                 raise
         try:
+            await self._count(connection, handler, payload, context)
             result = await handler.function(context, data=payload, **extra)
             await context.commit()
         except Problem as problem:

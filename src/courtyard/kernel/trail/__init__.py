@@ -6,7 +6,7 @@ Reading, sealing and verifying are in `audit`, above the web layer.
 
 from courtyard.kernel.trail.gate import Gate
 from courtyard.kernel.trail.models import AuditChainRow, AuditEntryRow, AuditPendingRow, AuditSealRow
-from courtyard.kernel.trail.names import REFUSED, AuditNames
+from courtyard.kernel.trail.names import LIMITED, REFUSED, AuditNames
 from courtyard.kernel.trail.origin import Described, Origin, OriginKind
 from courtyard.kernel.trail.recorder import Note, Recorder
 from courtyard.kernel.trail.rules import GENESIS, canonical, chained, redacted, redacted_text
@@ -14,6 +14,7 @@ from courtyard.kernel.trail.store import Entry, in_chunks, write
 
 __all__ = [
     "GENESIS",
+    "LIMITED",
     "REFUSED",
     "AuditChainRow",
     "AuditEntryRow",

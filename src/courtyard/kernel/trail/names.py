@@ -12,6 +12,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]*(:[a-z][a-z0-9_]*){2}")
 # Longest of the three words together.
 MAX_LENGTH = 150
 REFUSED = "access:permission:refused"
+LIMITED = "access:limit:reached"
 ACTIONS = ("created", "updated", "deleted")
 
 

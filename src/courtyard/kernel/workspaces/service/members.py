@@ -5,7 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from msgspec import UNSET
-from sqlalchemy import Uuid, bindparam, delete, update
+from sqlalchemy import Uuid, bindparam, delete, or_, update
 from sqlalchemy.dialects.postgresql import insert as insert_unless_taken
 
 from courtyard.kernel.accounts import find_account_id, rights_changed
@@ -23,7 +23,7 @@ from courtyard.kernel.workspaces.errors import (
     UnknownAccount,
     UnknownRole,
 )
-from courtyard.kernel.workspaces.models import EVERYWHERE, MembershipRow, RoleGrantRow
+from courtyard.kernel.workspaces.models import EVERYWHERE, MembershipRow, OwnershipOfferRow, RoleGrantRow
 from courtyard.kernel.workspaces.permissions import OWNER
 from courtyard.kernel.workspaces.queries import members as queries
 from courtyard.kernel.workspaces.queries.access import load_own_standing, load_standings
@@ -80,6 +80,12 @@ _TAKE = Prepared(
     )
 )
 _TAKE_ALL = Prepared(delete(RoleGrantRow).where(*_OF_MEMBER))
+_DROP_OFFERS = Prepared(
+    delete(OwnershipOfferRow).where(
+        OwnershipOfferRow.workspace_id == _WORKSPACE,
+        or_(OwnershipOfferRow.from_id == _ACCOUNT_ID, OwnershipOfferRow.to_id == _ACCOUNT_ID),
+    )
+)
 _DELETE_EXPIRED = Prepared(delete(RoleGrantRow).where(*_OF_MEMBER, RoleGrantRow.expires_at <= _NOW))
 
 
@@ -288,6 +294,7 @@ async def remove_member_rows(context: Context, account_id: UUID, workspace_id: U
     """
     where = {"workspace": workspace_id or context.workspace.workspace_id, "account_id": account_id}
     await context.db.execute(_TAKE_ALL, **where)
+    await context.db.execute(_DROP_OFFERS, **where)
     removed = await context.db.execute(_DELETE_MEMBER, **where)
     if removed:
         if _is_here(context, where["workspace"]):

@@ -15,6 +15,8 @@ from courtyard.kernel.application import Application
 from courtyard.kernel.context import Access, Context
 from courtyard.kernel.database import WORKSPACE, Prepared, UtcDateTime, WorkspaceBase
 from courtyard.kernel.workspaces.models import (
+    CustomRoleRow,
+    InvitationLinkRow,
     InvitationRow,
     MembershipRow,
     OwnershipOfferRow,
@@ -41,6 +43,15 @@ _HOLD = Prepared(
 )
 _SERVICES = Prepared(select(ServiceRow.account_id).where(ServiceRow.workspace_id == _ID).limit(_LIMIT), UUID)
 _MEMBERS = Prepared(select(MembershipRow.account_id).where(MembershipRow.workspace_id == _ID).limit(_LIMIT), UUID)
+# The database would remove them with the workspace, but tell nobody.
+_BELONGINGS = tuple(
+    Prepared(delete(key.class_).where(here, key.in_(select(key).where(here).limit(_LIMIT))))
+    for key, here in (
+        (CustomRoleRow.name, CustomRoleRow.workspace_id == _ID),
+        (InvitationLinkRow.id, InvitationLinkRow.workspace_id == _ID),
+        (InvitationRow.id, InvitationRow.workspace_id == _ID),
+    )
+)
 _DELETE = Prepared(delete(WorkspaceRow).where(WorkspaceRow.id == _ID))
 _DELETE_SERVICE = Prepared(delete(ServiceRow).where(ServiceRow.account_id == _ID))
 
@@ -110,6 +121,9 @@ async def _remove_some(context: Context, workspace_id: UUID, limit: int) -> bool
         await remove_member_rows(context, account_id, workspace_id)
     if members:
         return True
+    for statement in _BELONGINGS:
+        if await context.db.execute(statement, id=workspace_id, limit=limit):
+            return True
     await context.db.execute(_DELETE, id=workspace_id)
     context.after_commit(context.runtime.identity.forget)
     return False
