@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, String, Uuid, bindparam, select, update
 
 from benchmarks.bench import Bench
+from benchmarks.checks import CHECKS, checks
 from benchmarks.contest import OURS, Bar, Contestant, Reading, Work
 from benchmarks.databases import temporary_database
 from courtyard.kernel.accounts import AccountRow
@@ -139,5 +140,9 @@ WORKS: Final = (
             UNAUDITED: update_of_one_row(audited=False, embedded=True),
         },
         (Bar(MICROSECONDS, UNAUDITED, at_most=1.5),),
+    ),
+    *(
+        Work(f"session, role and limit ({where})", {OURS: checks(embedded=embedded)}, (Bar(CHECKS, at_most=0.25),))
+        for where, embedded in (("SQLite", True), ("PostgreSQL and Redis", False))
     ),
 )
