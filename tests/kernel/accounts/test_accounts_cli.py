@@ -100,6 +100,32 @@ def test_a_change_of_the_password_is_forced(run: Run, ada: Ada) -> None:
     assert "must be changed" in run("accounts", "show", EMAIL).out
 
 
+def test_who_has_lost_the_authenticator_is_let_in_without(
+    run: Run, ada: Ada, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("accounts", "remove-authenticator", EMAIL, "--yes").status == 2
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(
+            "INSERT INTO totp (account_id, secret, last_step, created_at, confirmed_at, failures)"
+            " SELECT id, x'00', 0, created_at, created_at, 0 FROM account"
+        )
+        connection.execute(
+            "INSERT INTO recovery_code (account_id, digest, created_at) SELECT id, x'00', created_at FROM account"
+        )
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert run("accounts", "remove-authenticator", EMAIL).status == 1
+    assert re.search(r"authenticator apps +1\n", run("accounts", "show", EMAIL).out)
+    assert run("accounts", "remove-authenticator", ada.id, "--yes").out == f"{EMAIL} logs in without a code now.\n"
+    assert re.search(r"authenticator apps +0\n", run("accounts", "show", EMAIL).out)
+    with closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("SELECT count(*) FROM recovery_code").fetchone() == (0,)
+        assert connection.execute("SELECT template, recipient FROM mail").fetchall() == [
+            ("accounts.second_factor_changed", EMAIL)
+        ]
+        noted = connection.execute("SELECT name, origin FROM audit_entry ORDER BY id DESC LIMIT 1").fetchone()
+    assert noted == ("accounts:totp:removed", "cli")
+
+
 def test_an_account_is_deleted_by_who_is_sure(run: Run, ada: Ada, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     assert run("accounts", "delete", EMAIL).status == 1

@@ -8,9 +8,10 @@ from uuid import UUID
 
 import typer
 
+from courtyard.kernel.accounts.queries import get_account
 from courtyard.kernel.accounts.queries import operators as queries
 from courtyard.kernel.accounts.queries.operators import AccountState
-from courtyard.kernel.accounts.service import accounts, sessions
+from courtyard.kernel.accounts.service import accounts, sessions, totp
 from courtyard.kernel.context import Context
 from courtyard.kernel.schema import normalise_email
 
@@ -113,6 +114,20 @@ def force_password_change(context: typer.Context, who: Who) -> None:
         account = await _find(work, who)
         await accounts.force_password_change(work, account.id)
         typer.echo(f"{account.label} has to change the password.")
+
+    _run(context, run)
+
+
+@commands.command("remove-authenticator")
+def remove_authenticator(context: typer.Context, who: Who, yes: Yes = False) -> None:
+    """Remove the authenticator app of somebody who has lost it and the recovery codes; the owner is told by mail."""
+
+    async def run(work: Context) -> None:
+        account = await _find(work, who)
+        if not yes:
+            typer.confirm(f"Have you made sure that it is {account.label} who asks for this?", abort=True)
+        await totp.drop(work, await get_account(work, account.id))
+        typer.echo(f"{account.label} logs in without a code now.")
 
     _run(context, run)
 

@@ -15,6 +15,7 @@ from courtyard.kernel.accounts.mails import SECOND_FACTOR_CHANGED, SECURITY_NOTI
 from courtyard.kernel.accounts.models import TotpRow
 from courtyard.kernel.accounts.queries import second_factors
 from courtyard.kernel.accounts.queries.second_factors import Totp
+from courtyard.kernel.accounts.schemas import Account
 from courtyard.kernel.accounts.schemas.second_factors import RecoveryCodes, TotpSecret
 from courtyard.kernel.accounts.service import recovery_codes
 from courtyard.kernel.accounts.service.mailing import mail
@@ -154,7 +155,15 @@ async def remove(context: Context) -> None:
         StepUpNeeded: the last proof is too old.
     """
     require_recent_proof(context)
-    account = await queries.get_me(context)
+    await drop(context, await queries.get_me(context))
+
+
+async def drop(context: Context, account: Account) -> None:
+    """Remove the app of an account, and the recovery codes with it, and tell its owner. Asks for nothing.
+
+    Raises:
+        NoTotp: there is none.
+    """
     totp = await second_factors.lock_totp(context, account.id)
     if totp is None:
         raise NoTotp
