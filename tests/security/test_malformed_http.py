@@ -10,7 +10,9 @@ from urllib.parse import urlsplit
 import httpx2
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
+from courtyard.kernel.http import API
 from tests.factories import PASSWORD, Conversation, Factory, ok, problem
 from tests.running import RunningServer
 from tests.services import Kind
@@ -91,6 +93,24 @@ BODIES: dict[str, tuple[bytes, str]] = {
     "no id": (b'{"text":"a","client_message_id":"' + b"x" * 36 + b'"}', "/client_message_id"),
     "number for an id": (b'{"text":"a","client_message_id":1}', "/client_message_id"),
 }
+
+
+@pytest.mark.parametrize("path", ["/sessions", "/workspaces"])
+async def test_a_client_that_hangs_up_in_its_body_is_no_fault(
+    http: httpx2.AsyncClient, make: Factory, path: str
+) -> None:
+    where = urlsplit(make.server.url)
+    headers = {"Host": "localhost", "Content-Length": "50", **JSON, "Authorization": http.headers["authorization"]}
+    lines = [f"POST {API}{path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", "{"]
+    with capture_logs() as logs:
+        _, writer = await asyncio.open_connection(where.hostname, where.port)
+        writer.write("\r\n".join(lines).encode())
+        await writer.drain()
+        writer.close()
+        async with asyncio.timeout(5):
+            while not (told := [entry for entry in logs if entry["event"].startswith("http.")]):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+    assert [(entry["event"], entry["status"]) for entry in told] == [("http.request", 400)]
 
 
 @pytest.mark.parametrize("name", BODIES)

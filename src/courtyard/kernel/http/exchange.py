@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 from litestar import Request
-from litestar.exceptions import ClientException
+from litestar.exceptions import ClientException, InternalServerException
 from litestar.types import Scope
 from typing_extensions import override
 
@@ -75,6 +75,9 @@ class StrictRequest(Request[Any, Any, Any]):
             if error.status_code == TOO_LARGE:
                 raise ContentTooLarge from error
             raise
+        except InternalServerException as error:
+            # What the framework makes of a client that hangs up. Nobody reads the answer, but it is no fault of ours.
+            raise InvalidInput("The connection ended before the body.") from error
         return body
 
     @override
