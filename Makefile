@@ -60,12 +60,13 @@ NO_COMPILER = command -v cc >/dev/null || echo "A package has no ready-made buil
 	"compiler to make one. On Debian or Ubuntu: apt-get install build-essential python3-dev" >&2
 
 lock: $(VENV)/.build ## Resolve the dependencies anew (ARGS=--upgrade for newer ones)
-	$(COMPILE) pyproject.toml --group dev --output-file requirements/dev.txt
+	$(COMPILE) pyproject.toml --all-extras --group dev --output-file requirements/dev.txt
 	$(COMPILE) pyproject.toml --constraint requirements/dev.txt --output-file requirements/run.txt
+	$(COMPILE) pyproject.toml --all-extras --constraint requirements/dev.txt --output-file requirements/full.txt
 	$(COMPILE) --group build --constraint requirements/dev.txt --output-file requirements/build.txt
 	@! grep -n '://' requirements/*.txt || { echo "A requirements file names a download address." >&2; exit 1; }
 
-# One resolution for every Python from 3.11 on, every system; run and build are parts of dev.
+# One resolution for every Python from 3.11 on, every system; run, full (with all extras) and build are parts of dev.
 COMPILE = $(UV) compile --quiet $(ARGS) --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-annotate --no-emit-index-url --no-emit-find-links
 

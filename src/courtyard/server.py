@@ -17,14 +17,14 @@ from courtyard.kernel.clock import Clock
 from courtyard.kernel.context import Context
 from courtyard.kernel.database import Placement
 from courtyard.kernel.events import Background, Signal, events
-from courtyard.kernel.http import EXCEPTION_HANDLERS, Edge, StrictRequest, idempotency
+from courtyard.kernel.http import EXCEPTION_HANDLERS, TRUSTED, Edge, StrictRequest, idempotency
 from courtyard.kernel.key_watch import KeyWatch
 from courtyard.kernel.mail import MAIL_CHANNEL, Delivery, mail
 from courtyard.kernel.quotas import quotas
 from courtyard.kernel.realtime import PATH, Realtime, realtime
 from courtyard.kernel.runtime import Runtime
 from courtyard.kernel.settings import Settings, load_settings
-from courtyard.kernel.telemetry import configure_logs
+from courtyard.kernel.telemetry import configure_logs, configure_traces, end_traces
 from courtyard.kernel.trail import Origin
 from courtyard.kernel.workspaces import DatabaseIdentity, clean_up, workspaces
 
@@ -70,7 +70,7 @@ class Server:
         if scope["type"] == LIFESPAN:
             await self._edge(scope, receive, self._in_a_line(send))
             return
-        self.runtime.proxies.correct(scope)  # type: ignore[arg-type]  # a scope is a mapping to everybody else
+        scope[TRUSTED] = self.runtime.proxies.correct(scope)  # type: ignore[arg-type, literal-required]  # a scope is a mapping to everybody else
         if scope["path"].startswith(PATH):
             await self.realtime(scope, receive, send)
         else:
@@ -143,6 +143,7 @@ class Server:
         await self.mail.stop()
         await self.audit.stop()
         await self.runtime.close()
+        await end_traces()
 
     def _heard(self, signal: Signal) -> None:
         if signal.channel == SESSIONS_CHANNEL:
@@ -222,4 +223,5 @@ def create_app() -> Server:
     """Return the application of one server process, configured from the environment; the factory for uvicorn."""
     settings = load_settings()
     configure_logs(settings)
+    configure_traces(settings)
     return Server(settings)

@@ -42,11 +42,16 @@ class Proxies:
         self._hops = _hops if header == "x-forwarded-for" else _forwarded_hops
         self._trusts = lru_cache(maxsize=_REMEMBERED)(self._is_trusted)
 
-    def correct(self, scope: Scope) -> None:
-        """Put the address of the client in the place of the peer's in a scope of ASGI, and the scheme it came by."""
+    def correct(self, scope: Scope) -> bool:
+        """Put the address of the client in the place of the peer's in a scope of ASGI, and the scheme it came by.
+
+        Returns:
+            Whether the peer is a trusted proxy.
+        """
         client = scope.get("client")
         peer = canonical(client[0]) if client else UNKNOWN
-        if self._trusts(peer):
+        is_trusted = self._trusts(peer)
+        if is_trusted:
             headers: list[tuple[bytes, bytes]] = scope["headers"]
             told = [value for name, value in headers if name == b"x-forwarded-proto"]
             scheme = told[-1].decode("latin-1").strip().lower() if told else ""
@@ -55,6 +60,7 @@ class Proxies:
             peer = self.address_of(peer, headers)
         if client is None or peer != client[0]:
             scope["client"] = (peer, 0)
+        return is_trusted
 
     def address_of(self, peer: str, headers: Headers) -> str:
         """Return the address of a client: the last in the chain of proxies that is not a trusted one.

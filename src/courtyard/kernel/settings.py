@@ -29,6 +29,7 @@ from courtyard.kernel.settings_sections import (
 )
 from courtyard.kernel.settings_security import RINGS, Key, SecuritySettings
 from courtyard.kernel.settings_sources import SettingsError
+from courtyard.kernel.settings_telemetry import TelemetrySettings, telemetry_refusals
 
 __all__ = [
     "EventSettings",
@@ -38,6 +39,7 @@ __all__ = [
     "SecuritySettings",
     "Settings",
     "SettingsError",
+    "TelemetrySettings",
     "WorkspaceSettings",
     "complete",
     "load_settings",
@@ -288,19 +290,6 @@ class AuditSettings(Section):
     )
 
 
-class TelemetrySettings(Section):
-    """Logs and metrics."""
-
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is written.")
-    log_format: Literal["console", "json"] | None = Field(
-        None, description="Not set: `json` in production, `console` in development."
-    )
-    access_log: bool = Field(default=True, description="Whether every request is logged.")
-    metrics_token: SecretStr | None = Field(
-        None, description="Bearer token for `/metrics`. Not set: only this machine may read it."
-    )
-
-
 class Settings(BaseSettings):
     """All settings of one process."""
 
@@ -443,6 +432,7 @@ def refusals(settings: Settings) -> Iterator[str]:
     if settings.accounts.session_store == "redis" and settings.redis.url is None:
         yield "accounts.session_store is redis, which needs redis.url"
     yield from _mail_refusals(settings)
+    yield from telemetry_refusals(settings.telemetry)
     if settings.production:
         yield from _production_refusals(settings)
 

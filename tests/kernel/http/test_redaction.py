@@ -10,7 +10,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from courtyard.kernel.telemetry import REDACTED, redact
+from courtyard.kernel.redaction import REDACTED
+from courtyard.kernel.telemetry import redact
 from tests.factories import unique
 from tests.mailbox import Mailbox
 from tests.processes import ServerProcess

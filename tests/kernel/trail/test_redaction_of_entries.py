@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from courtyard.kernel.trail import redacted, redacted_text
-from courtyard.kernel.trail.rules import REDACTED, bounded, canonical, is_secret
+from courtyard.kernel.redaction import REDACTED, is_secret, redacted, redacted_text
+from courtyard.kernel.trail.rules import bounded, canonical
 
 CANARY = "kanarienvogel"
 

@@ -14,7 +14,9 @@ from courtyard.kernel.database.drivers import (
 from courtyard.kernel.database.errors import DatabaseUnavailable
 from courtyard.kernel.database.pool import Pool
 from courtyard.kernel.database.statements import Prepared
+from courtyard.kernel.database.tracing import TracedConnection
 from courtyard.kernel.settings import DatabaseSettings
+from courtyard.kernel.telemetry import traces_are_on
 
 T = TypeVar("T")
 
@@ -44,6 +46,11 @@ class Database:
         self.writers = Pool(lambda: self._open(read_only=False), size=writers, acquire_timeout_seconds=timeout)
 
     async def _open(self, *, read_only: bool) -> Connection:
+        connection = await self._connect(read_only=read_only)
+        # Where there are no traces, they cost nothing here.
+        return TracedConnection(connection, self.dialect.name) if traces_are_on() else connection
+
+    async def _connect(self, *, read_only: bool) -> Connection:
         if self.is_sqlite:
             sqlite_path(self.url).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             return await SqliteConnection.open(self.url, self.settings, read_only=read_only)

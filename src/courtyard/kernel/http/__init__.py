@@ -8,7 +8,7 @@ from pathlib import Path
 from courtyard.kernel.application import Application
 from courtyard.kernel.http.admission import PUBLIC, SIGNED_IN
 from courtyard.kernel.http.authentication import ACCESS_COOKIE, BROWSER_COOKIE, REFRESH_COOKIE
-from courtyard.kernel.http.edge import Edge
+from courtyard.kernel.http.edge import TRUSTED, Edge
 from courtyard.kernel.http.endpoints import API, Answer, Redirect, Stream, delete, get, patch, post
 from courtyard.kernel.http.errors import HeadersTooLarge, RequestTimeout
 from courtyard.kernel.http.exchange import Exchange, StrictRequest, exchange_of
@@ -23,6 +23,7 @@ __all__ = [
     "PUBLIC",
     "REFRESH_COOKIE",
     "SIGNED_IN",
+    "TRUSTED",
     "Answer",
     "Edge",
     "Exchange",

@@ -15,12 +15,27 @@ from courtyard.kernel.http.exchange import Exchange, bind
 from courtyard.kernel.http.problems import MEDIA_TYPE, encode_problem
 from courtyard.kernel.ids import new_id
 from courtyard.kernel.runtime import Runtime
-from courtyard.kernel.telemetry import REQUESTS
+from courtyard.kernel.telemetry import (
+    NOTHING,
+    REQUESTS,
+    TRACEPARENT,
+    Span,
+    continue_from,
+    current_trace_id,
+    request_id_of_logs,
+    traces_are_on,
+)
 
 log = structlog.get_logger("courtyard.access")
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 UNROUTED = "(none)"
+# Where a scope says that the peer is a trusted proxy.
+TRUSTED = "courtyard.trusted"
+SERVER_ERROR = 500
+# What machines ask for again and again.
+UNTRACED = frozenset({"/health/live", "/health/ready", "/metrics"})
+METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 CONTENT_SECURITY_POLICY = (
     b"default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
     b"object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
@@ -42,6 +57,7 @@ class Edge:
         self._max_header_bytes = server.max_header_bytes
         self._timeout = server.request_timeout_seconds
         self._log = runtime.settings.telemetry.access_log
+        self._goes_on = runtime.settings.telemetry.traces.accept == "proxies"
         self._headers = _security_headers(https=runtime.settings.public_url.startswith("https:"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,8 +65,13 @@ class Edge:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
+        with self._span(scope) if traces_are_on() and scope["path"] not in UNTRACED else NOTHING as span:
+            await self._exchange(scope, receive, send, span)
+
+    async def _exchange(self, scope: HTTPScope, receive: Receive, send: Send, span: Span) -> None:
         started = time.perf_counter()
         request_id, header_bytes = _measure(scope)
+        token = request_id_of_logs.set(request_id.decode())
         client = scope["client"]
         exchange = Exchange(self._runtime, request_id.decode(), client[0] if client else "")
         bind(scope, exchange)
@@ -87,11 +108,23 @@ class Edge:
         if problem is not None and status == 0:
             await _answer(problem, exchange, finish)
         self._account(scope, exchange, status, time.perf_counter() - started)
+        if span is not NOTHING:
+            _tell(span, scope, exchange, status)
+        request_id_of_logs.reset(token)
+
+    def _span(self, scope: HTTPScope) -> Span:
+        """Return the span of a request, in the trace that a trusted proxy tells of, or in one of its own."""
+        traceparent = None
+        if self._goes_on and scope.get(TRUSTED):
+            told = [value for name, value in scope["headers"] if name == TRACEPARENT]
+            # More than one is as good as none (W3C Trace Context, section 3.2).
+            traceparent = told[0].decode("latin-1") if len(told) == 1 else None
+        return continue_from(traceparent, "HTTP", "server")
 
     def _account(self, scope: HTTPScope, exchange: Exchange, status: int, seconds: float) -> None:
         # The template of the route, never the path: a path holds ids, and anybody can make up new ones.
         route = scope.get("path_template") or UNROUTED
-        REQUESTS.observe((scope["method"], route, str(status)), seconds)
+        REQUESTS.observe((known_method(scope["method"]), route, str(status)), seconds)
         if self._log:
             account_id: UUID | None = exchange.account_id
             log.info(
@@ -114,7 +147,30 @@ def _measure(scope: HTTPScope) -> tuple[bytes, int]:
         header_bytes += len(name) + len(value)
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             request_id = value
-    return request_id or new_id().hex.encode(), header_bytes
+    if not request_id:
+        # Where there are traces, one id leads through logs, problems, the audit log and them.
+        request_id = (current_trace_id() or new_id().hex).encode()
+    return request_id, header_bytes
+
+
+def _tell(span: Span, scope: HTTPScope, exchange: Exchange, status: int) -> None:
+    route = scope.get("path_template")
+    method = known_method(scope["method"])
+    span.rename(f"{method} {route}" if route else method)
+    if route:
+        span.set("http.route", route)
+    span.set("http.request.method", method)
+    span.set("http.response.status_code", status)
+    span.set("courtyard.request_id", exchange.request_id)
+    if exchange.error is not None:
+        span.set("courtyard.problem", exchange.error)
+    if status >= SERVER_ERROR:
+        span.fail(exchange.error or str(status))
+
+
+def known_method(method: str) -> str:
+    """Return a method as a label: a client can make up others (OpenTelemetry's conventions call them so)."""
+    return method if method in METHODS else "_OTHER"
 
 
 async def _answer(problem: Problem, exchange: Exchange, send: Send) -> None:

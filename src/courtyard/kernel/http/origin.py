@@ -7,7 +7,8 @@ import msgspec
 from litestar.types import Scope
 
 from courtyard.kernel.http.exchange import Exchange, StrictRequest
-from courtyard.kernel.trail import Described, redacted
+from courtyard.kernel.redaction import redacted
+from courtyard.kernel.trail import Described
 
 # A longer body is not taken apart to find what is secret in it, so nothing of it is kept.
 MAX_BODY_BYTES = 65_536

@@ -24,7 +24,7 @@ from courtyard.kernel.mail.service import CONTENT_COLUMN
 from courtyard.kernel.mail.store import Waiting
 from courtyard.kernel.mail.transports import Refused, Transport, Unavailable, transport_of
 from courtyard.kernel.runtime import Runtime
-from courtyard.kernel.telemetry import MAILS
+from courtyard.kernel.telemetry import MAILS, continue_from, current_traceparent
 
 log = structlog.get_logger()
 
@@ -103,7 +103,11 @@ class Delivery:
             self._looking.pop(database, None)
 
     async def _deliver(self, database: Database, mail: Waiting) -> None:
-        state, answer = await self._attempt(mail)
+        with continue_from(
+            current_traceparent(), "mail.deliver", attributes={"courtyard.template": mail.template}
+        ) as span:
+            state, answer = await self._attempt(mail)
+            span.set("courtyard.outcome", state)
         MAILS.labels(state).inc()
         now = self._runtime.clock.now()
         log.info("mail.delivered", mail_id=str(mail.id), template=mail.template, outcome=state, attempt=mail.attempts)

@@ -22,7 +22,15 @@ from courtyard.kernel.realtime.handlers import SocketHandler
 from courtyard.kernel.realtime.presence import MemoryPresence, Presence, RedisPresence
 from courtyard.kernel.runtime import Runtime
 from courtyard.kernel.schema import pointer_of
-from courtyard.kernel.telemetry import SOCKET_EVENTS, SOCKETS, SOCKETS_CUT
+from courtyard.kernel.telemetry import (
+    SOCKET_EVENTS,
+    SOCKETS,
+    SOCKETS_CUT,
+    Span,
+    continue_from,
+    current_trace_id,
+    request_id_of_logs,
+)
 from courtyard.kernel.trail import Described, Origin
 
 if TYPE_CHECKING:
@@ -36,6 +44,9 @@ ACCESS_COOKIE = "courtyard_access"
 SESSION_CHECK_SECONDS = 0.7
 # How long a client may take to say who it is.
 CONNECT_SECONDS = 20.0
+# What an event is called that nobody answers.
+UNKNOWN = "(unknown)"
+SERVER_ERROR = 500
 
 
 class Realtime:
@@ -158,16 +169,29 @@ class Realtime:
         Returns:
             `{"data": …}` or `{"problem": …}`.
         """
+        # A connection lasts for long, so each of its events is a trace.
+        with continue_from(None, UNKNOWN, "server") as span:
+            request_id = current_trace_id() or new_id().hex
+            token = request_id_of_logs.set(request_id)
+            answer = await self._answer(sid, data, request_id, span)
+            request_id_of_logs.reset(token)
+        return answer
+
+    async def _answer(self, sid: str, data: Any, request_id: str, span: Span) -> dict[str, Any]:  # noqa: ANN401
         started = time.perf_counter()
-        event, request_id, outcome = "(unknown)", new_id().hex, "ok"
+        event, outcome = UNKNOWN, "ok"
         try:
             handler, argument = self._handler_of(data)
             event = handler.event
+            span.rename(event)
             async with asyncio.timeout(self._runtime.settings.server.request_timeout_seconds):
                 answer = {"data": await self._carry_out(self._connections[sid], handler, argument, request_id)}
         except Exception as error:  # noqa: BLE001 - an event without an acknowledgement is a client that waits
             problem = self._problem_of(error, event, request_id)
             outcome = problem.code
+            span.set("courtyard.problem", outcome)
+            if problem.status >= SERVER_ERROR:
+                span.fail(outcome)
             answer = {"problem": problem.document(request_id)}
         seconds = time.perf_counter() - started
         SOCKET_EVENTS.observe((event, outcome), seconds)

@@ -1,62 +1,99 @@
-"""Structured logs: JSON lines, or coloured lines on a terminal. Secrets are taken out by their names."""
+"""Structured logs: JSON lines, or coloured lines on a terminal. What is secret is taken out (`redaction`)."""
 
 import logging
 import sys
-from collections.abc import MutableMapping
-from functools import lru_cache
+from collections.abc import MutableMapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import msgspec
 import structlog
 
+from courtyard.kernel.redaction import REDACTED, is_secret, redacted, redacted_text
 from courtyard.kernel.settings import Settings
+from courtyard.kernel.telemetry.traces import current_trace_id
 
-# Matched as parts of the names of fields, at any depth.
-SECRET_NAMES = ("password", "token", "secret", "authorization", "cookie", "api_key", "csrf")
-REDACTED = "[redacted]"
+Event = MutableMapping[str, Any]
+
+# Of what is being answered or done now; each line says it.
+request_id_of_logs: ContextVar[str | None] = ContextVar("request_id_of_logs", default=None)
 
 
-def configure_logs(settings: Settings) -> None:
-    """Set up structlog and the standard library's logging for this process."""
+def configure_logs(settings: Settings, *, report: structlog.typing.Processor | None = None) -> None:
+    """Set up structlog and the standard library's logging for this process.
+
+    Args:
+        settings: level and format.
+        report: is shown each entry before its secrets are taken out, with its exception.
+    """
     level = logging.getLevelNamesMapping()[settings.telemetry.log_level]
-    processors: list[structlog.typing.Processor] = [
+    reporting = () if report is None else (report,)
+    before: Sequence[structlog.typing.Processor] = (
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        redact,
-    ]
+        identify,
+        *reporting,
+    )
+    after: Sequence[Any]
     factory: Any
     if settings.log_format == "json":
-        processors += [structlog.processors.format_exc_info, _render]
+        after = (structlog.processors.format_exc_info, redact, _render)
         factory = structlog.BytesLoggerFactory(sys.stderr.buffer)
     else:
-        processors += [
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
-        ]
+        console = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
+        after = (redact, console, _redact_line)
         factory = structlog.PrintLoggerFactory(sys.stderr)
     structlog.configure(
-        processors=processors,
+        processors=[*before, *after],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=factory,
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(level=max(level, logging.WARNING), format="%(levelname)s %(name)s %(message)s", force=True)
+    # What libraries say goes the same way.
+    text: Any = _text
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *after, text],
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *before],
+        )
+    )
+    logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler], force=True)
 
 
-def _render(_logger: object, _method: str, event: MutableMapping[str, Any]) -> bytes:
-    return msgspec.json.encode(event, enc_hook=str)
-
-
-def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Replace what is secret by its name, at any depth."""
-    for name, value in event.items():
-        if _is_secret(name):
-            event[name] = REDACTED
-        elif isinstance(value, dict):
-            redact(_logger, _method, value)
+def identify(_logger: object, _method: str, event: Event) -> Event:
+    """Say in each line which request and which trace it belongs to."""
+    request_id = request_id_of_logs.get()
+    if request_id is not None:
+        event.setdefault("request_id", request_id)
+    trace_id = current_trace_id()
+    if trace_id is not None:
+        event.setdefault("trace_id", trace_id)
     return event
 
 
-# Names of fields come from the code, so there are few of them.
-@lru_cache(maxsize=1024)
-def _is_secret(name: str) -> bool:
-    return any(part in name.lower() for part in SECRET_NAMES)
+def redact(_logger: object, _method: str, event: Event) -> Event:
+    """Replace what is secret by its name or its form, at any depth, as the audit log does."""
+    for name, value in event.items():
+        if name == "exc_info":
+            continue
+        if is_secret(name):
+            event[name] = REDACTED
+        elif not isinstance(value, (bool, int, float, type(None))):
+            event[name] = redacted_text(value) if isinstance(value, str) else redacted(value)
+    return event
+
+
+def _render(_logger: object, _method: str, event: Event) -> bytes:
+    return msgspec.json.encode(event, enc_hook=str)
+
+
+def _redact_line(_logger: object, _method: str, line: str) -> str:
+    # The traceback is a part of it only now.
+    return redacted_text(line)
+
+
+def _text(_logger: object, _method: str, line: str | bytes) -> str:
+    return line.decode() if isinstance(line, bytes) else line

@@ -9,7 +9,7 @@ from courtyard.kernel.trail.models import AuditChainRow, AuditEntryRow, AuditPen
 from courtyard.kernel.trail.names import LIMITED, REFUSED, AuditNames
 from courtyard.kernel.trail.origin import Described, Origin, OriginKind
 from courtyard.kernel.trail.recorder import Note, Recorder
-from courtyard.kernel.trail.rules import GENESIS, canonical, chained, redacted, redacted_text
+from courtyard.kernel.trail.rules import GENESIS, canonical, chained
 from courtyard.kernel.trail.store import Entry, in_chunks, write
 
 __all__ = [
@@ -31,7 +31,5 @@ __all__ = [
     "canonical",
     "chained",
     "in_chunks",
-    "redacted",
-    "redacted_text",
     "write",
 ]

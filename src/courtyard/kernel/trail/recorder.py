@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from courtyard.kernel.database import Auditor, Prepared, RowChange
 from courtyard.kernel.ids import id_at
+from courtyard.kernel.redaction import REDACTED, redacted, redacted_text
 from courtyard.kernel.trail import rules
 from courtyard.kernel.trail.models import AuditEntryRow
 from courtyard.kernel.trail.names import AuditNames
@@ -144,7 +145,7 @@ class Recorder(Auditor):
         described = self._describe()
         with_body = all(one.keep_body for one in kept)
         request = _request_part(described, with_body=with_body)
-        address = None if described.address is None else rules.redacted_text(described.address)[:MAX_ADDRESS]
+        address = None if described.address is None else redacted_text(described.address)[:MAX_ADDRESS]
         origin = "system" if self._origin is None else self._origin.kind
         nobody = ("nobody" if origin in {"http", "socket"} else origin, None)
         first_of: dict[UUID, UUID] = {}
@@ -165,7 +166,7 @@ class Recorder(Auditor):
                     actor_id=actor_id,
                     origin=origin,
                     object_type=one.object_type,
-                    object_id=None if one.object_id is None else rules.redacted_text(one.object_id)[:MAX_OBJECT_ID],
+                    object_id=None if one.object_id is None else redacted_text(one.object_id)[:MAX_OBJECT_ID],
                     before=_state(one.before),
                     after=_state(one.after),
                     details=_state(one.details),
@@ -192,11 +193,11 @@ def _without(state: Mapping[str, Any] | None, secret: frozenset[str]) -> dict[st
     """Return a state without the values of columns that are never written."""
     if state is None:
         return None
-    return {name: rules.REDACTED if name in secret and value is not None else value for name, value in state.items()}
+    return {name: REDACTED if name in secret and value is not None else value for name, value in state.items()}
 
 
 def _state(state: Mapping[str, Any] | None) -> str | None:
-    return None if state is None else rules.bounded(rules.redacted(state), rules.STATE_BYTES)
+    return None if state is None else rules.bounded(redacted(state), rules.STATE_BYTES)
 
 
 def _request_part(described: Described, *, with_body: bool) -> str | None:
@@ -210,5 +211,5 @@ def _request_part(described: Described, *, with_body: bool) -> str | None:
         "body": described.body if with_body else None,
     }
     return rules.bounded(
-        rules.redacted({name: value for name, value in part.items() if value not in (None, {})}), rules.REQUEST_BYTES
+        redacted({name: value for name, value in part.items() if value not in (None, {})}), rules.REQUEST_BYTES
     )
