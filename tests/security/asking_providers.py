@@ -1,4 +1,4 @@
-"""Rows of the permission table: logging in at an OpenID provider, and linking one."""
+"""How the operations about OpenID providers are asked for in `test_permissions.py`."""
 
 from typing import TYPE_CHECKING, Any
 
