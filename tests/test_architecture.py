@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src"
 
 # Parts of the kernel that serve the others and are cut as their work asks. Every other package is a feature.
-INFRASTRUCTURE = {"database", "events", "http", "limits", "mail", "openid", "realtime", "telemetry", "trail"}
+INFRASTRUCTURE = {"database", "events", "http", "limits", "mail", "openid", "realtime", "storage", "telemetry", "trail"}
 FEATURE_FILES = {
     "__init__",
     "cli",

@@ -24,6 +24,7 @@ from courtyard.kernel.quotas import quotas
 from courtyard.kernel.realtime import PATH, Realtime, realtime
 from courtyard.kernel.runtime import Runtime
 from courtyard.kernel.settings import Settings, load_settings
+from courtyard.kernel.storage import StoragePlacement
 from courtyard.kernel.telemetry import configure_logs, configure_traces, end_traces
 from courtyard.kernel.trail import Origin
 from courtyard.kernel.workspaces import DatabaseIdentity, clean_up, workspaces
@@ -53,9 +54,18 @@ class Server:
         mail: what delivers outgoing mail.
     """
 
-    def __init__(self, settings: Settings, *, clock: Clock | None = None, placement: Placement | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        placement: Placement | None = None,
+        storage: StoragePlacement | None = None,
+    ) -> None:
         declared = parts(settings)
-        self.runtime = Runtime.create(settings, declared, DatabaseIdentity(), clock=clock, placement=placement)
+        self.runtime = Runtime.create(
+            settings, declared, DatabaseIdentity(), clock=clock, placement=placement, storage=storage
+        )
         self.audit = Keeper(self.runtime)
         self.realtime = Realtime(self.runtime, [handler for part in declared for handler in part.sockets])
         self.mail = Delivery(self.runtime)

@@ -18,6 +18,7 @@ from courtyard.kernel.passwords import Passwords
 from courtyard.kernel.proxies import Proxies
 from courtyard.kernel.rings import Ring
 from courtyard.kernel.settings import Settings, SettingsError
+from courtyard.kernel.storage import SharedStorage, StoragePlacement, open_storage
 from courtyard.kernel.trail import AuditNames, Gate
 
 
@@ -30,6 +31,7 @@ class Runtime:
         parts: the modules of the kernel and the installed applications.
         clock: the time.
         placement: the databases.
+        storage: where the files of workspaces are.
         bus: the other processes.
         dispatcher: the live end of the event log.
         signing: the keys of what is soon over, looked at by the clock.
@@ -56,6 +58,7 @@ class Runtime:
     parts: Sequence[Application]
     clock: Clock
     placement: Placement
+    storage: StoragePlacement
     bus: Bus
     dispatcher: Dispatcher
     signing: Ring
@@ -86,6 +89,7 @@ class Runtime:
         *,
         clock: Clock | None = None,
         placement: Placement | None = None,
+        storage: StoragePlacement | None = None,
     ) -> Self:
         """Put a process together. Nothing is opened yet.
 
@@ -110,6 +114,7 @@ class Runtime:
             parts=parts,
             clock=clock,
             placement=placement,
+            storage=storage or SharedStorage(open_storage(settings.files.storage, settings.files_path)),
             bus=bus,
             dispatcher=Dispatcher(placement, bus, settings.events),
             signing=signing,

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from typing_extensions import override
 
 from courtyard.kernel import settings_sources as sources
+from courtyard.kernel.settings_files import FileSettings, StorageSettings, file_refusals
 from courtyard.kernel.settings_openid import OpenidProviders, openid_refusals
 from courtyard.kernel.settings_sections import (
     EventSettings,
@@ -33,12 +34,14 @@ from courtyard.kernel.settings_telemetry import TelemetrySettings, telemetry_ref
 
 __all__ = [
     "EventSettings",
+    "FileSettings",
     "Key",
     "MailSettings",
     "Section",
     "SecuritySettings",
     "Settings",
     "SettingsError",
+    "StorageSettings",
     "TelemetrySettings",
     "WorkspaceSettings",
     "complete",
@@ -310,6 +313,7 @@ class Settings(BaseSettings):
     events: EventSettings = EventSettings()
     realtime: RealtimeSettings = RealtimeSettings()
     mail: MailSettings = MailSettings()
+    files: FileSettings = FileSettings()
     limits: LimitSettings = LimitSettings()
     audit: AuditSettings = AuditSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
@@ -351,6 +355,12 @@ class Settings(BaseSettings):
         """The file of the SQLite database; None on PostgreSQL."""
         url = self.database_url
         return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:") else None
+
+    @property
+    def files_path(self) -> Path:
+        """The folder of files, where they are kept on this machine."""
+        path = self.files.storage.path
+        return self.data_path / "files" if path is None else path.expanduser().absolute()
 
     @property
     def redis_url(self) -> str | None:
@@ -433,6 +443,7 @@ def refusals(settings: Settings) -> Iterator[str]:
         yield "accounts.session_store is redis, which needs redis.url"
     yield from _mail_refusals(settings)
     yield from telemetry_refusals(settings.telemetry)
+    yield from file_refusals(settings.files, production=settings.production)
     if settings.production:
         yield from _production_refusals(settings)
 

@@ -2,15 +2,20 @@
 
 from courtyard.kernel.telemetry.logs import configure_logs, redact, request_id_of_logs
 from courtyard.kernel.telemetry.metrics import (
+    FILE_BYTES,
+    FILES_REMOVED,
+    FILES_UPLOADED,
     LIMITS_DROPPED,
     LIMITS_REFUSED,
     LIMITS_STORE_FAILURES,
     MAILS,
+    PICTURES,
     REGISTRY,
     REQUESTS,
     SOCKET_EVENTS,
     SOCKETS,
     SOCKETS_CUT,
+    STORAGE_FAILURES,
 )
 from courtyard.kernel.telemetry.traces import (
     NOTHING,
@@ -27,16 +32,21 @@ from courtyard.kernel.telemetry.traces import (
 )
 
 __all__ = [
+    "FILES_REMOVED",
+    "FILES_UPLOADED",
+    "FILE_BYTES",
     "LIMITS_DROPPED",
     "LIMITS_REFUSED",
     "LIMITS_STORE_FAILURES",
     "MAILS",
     "NOTHING",
+    "PICTURES",
     "REGISTRY",
     "REQUESTS",
     "SOCKETS",
     "SOCKETS_CUT",
     "SOCKET_EVENTS",
+    "STORAGE_FAILURES",
     "TRACEPARENT",
     "Span",
     "configure_logs",

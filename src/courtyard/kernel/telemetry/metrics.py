@@ -62,3 +62,22 @@ LIMITS_DROPPED = Counter(
     "Keys of limits that were forgotten before their time, to make room.",
     registry=REGISTRY,
 )
+STORAGE_FAILURES = Counter(
+    "courtyard_storage_requests_failed", "What the storage of files has not done.", ["operation"], registry=REGISTRY
+)
+for _operation in ("open", "write", "read", "stat", "remove", "list", "sign"):
+    STORAGE_FAILURES.labels(_operation)
+FILES_UPLOADED = Counter("courtyard_files_uploaded", "Uploads that have ended.", ["outcome"], registry=REGISTRY)
+for _outcome in ("stored", "refused", "broken_off", "storage_failed"):
+    FILES_UPLOADED.labels(_outcome)
+FILE_BYTES = Counter("courtyard_files_bytes", "Bytes of files.", ["direction"], registry=REGISTRY)
+for _direction in ("received", "sent"):
+    FILE_BYTES.labels(_direction)
+FILES_REMOVED = Counter(
+    "courtyard_files_removed", "Files that were removed from the storage.", ["reason"], registry=REGISTRY
+)
+for _reason in ("removed", "orphan"):
+    FILES_REMOVED.labels(_reason)
+PICTURES = Counter("courtyard_pictures_cleaned", "Pictures that were worked on.", ["outcome"], registry=REGISTRY)
+for _outcome in ("done", "refused", "too_slow"):
+    PICTURES.labels(_outcome)

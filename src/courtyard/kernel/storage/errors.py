@@ -1,0 +1,14 @@
+"""What a storage can answer instead of bytes."""
+
+from courtyard.kernel.errors import Unavailable
+
+
+class StorageUnavailable(Unavailable):
+    """The storage of files does not answer, or refuses: the same request may succeed soon."""
+
+    code = "storage_unavailable"
+    title = "The storage of files is temporarily unavailable"
+
+
+class Missing(Exception):
+    """Nothing is stored under the key."""
