@@ -28,6 +28,7 @@ from courtyard.kernel.settings import (
     SecuritySettings,
     ServerSettings,
     Settings,
+    TaskSettings,
     TelemetrySettings,
     WorkspaceSettings,
 )
@@ -46,6 +47,7 @@ SECTIONS: dict[str, Any] = {
     "realtime": RealtimeSettings,
     "mail": MailSettings,
     "files": FileSettings,
+    "tasks": TaskSettings,
     "limits": LimitSettings,
     "audit": AuditSettings,
     "telemetry": TelemetrySettings,

@@ -12,7 +12,19 @@ ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src"
 
 # Parts of the kernel that serve the others and are cut as their work asks. Every other package is a feature.
-INFRASTRUCTURE = {"database", "events", "http", "limits", "mail", "openid", "realtime", "storage", "telemetry", "trail"}
+INFRASTRUCTURE = {
+    "database",
+    "events",
+    "http",
+    "limits",
+    "mail",
+    "openid",
+    "realtime",
+    "storage",
+    "tasks",
+    "telemetry",
+    "trail",
+}
 FEATURE_FILES = {
     "__init__",
     "cli",
@@ -51,6 +63,7 @@ EDGE = (
     "courtyard.kernel.database",
     "courtyard.kernel.http",
     "courtyard.kernel.realtime",
+    "courtyard.kernel.tasks",
 )
 STATEMENTS = {"delete", "insert", "select", "text", "update"}
 # What brings Alembic along, which a face would load into every server. Commands, and what prepares a start, import

@@ -25,6 +25,7 @@ from courtyard.kernel.realtime import PATH, Realtime, realtime
 from courtyard.kernel.runtime import Runtime
 from courtyard.kernel.settings import Settings, load_settings
 from courtyard.kernel.storage import StoragePlacement
+from courtyard.kernel.tasks import TASKS_CHANNEL, Runner, tasks
 from courtyard.kernel.telemetry import configure_logs, configure_traces, end_traces
 from courtyard.kernel.trail import Origin
 from courtyard.kernel.workspaces import DatabaseIdentity, clean_up, workspaces
@@ -36,7 +37,7 @@ KEY_WATCH_SECONDS = 1.0
 PRUNE_SECONDS = 3_600.0
 
 # In the order in which their tables are made.
-KERNEL = (accounts, workspaces, quotas, events, idempotency, mail, realtime, audit)
+KERNEL = (accounts, workspaces, quotas, events, idempotency, tasks, mail, realtime, audit)
 
 
 def parts(settings: Settings) -> list[Application]:
@@ -52,6 +53,7 @@ class Server:
         audit: keeps the audit logs.
         realtime: its sockets.
         mail: what delivers outgoing mail.
+        tasks: what runs background work, where the settings have it run here.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Server:
         self.audit = Keeper(self.runtime)
         self.realtime = Realtime(self.runtime, [handler for part in declared for handler in part.sockets])
         self.mail = Delivery(self.runtime)
+        self.tasks = Runner(self.runtime)
         self._keys = KeyWatch(settings, self.runtime.signing, self.runtime.encryption)
         self._background = Background()
         self.http = web_application(declared, settings, lifespan=[self._lifespan])
@@ -115,9 +118,12 @@ class Server:
         await self.runtime.bus.start(self._heard)
         await self.runtime.bus.listen(SESSIONS_CHANNEL)
         await self.runtime.bus.listen(MAIL_CHANNEL)
+        await self.runtime.bus.listen(TASKS_CHANNEL)
         self.runtime.dispatcher.start()
         self.realtime.start()
         self.mail.start()
+        if self.runtime.settings.tasks.runner == "embedded":
+            self.tasks.start()
         self.audit.start()
         self._background.every(KEY_WATCH_SECONDS, self._keys.look)
         self._background.every(PRUNE_SECONDS, self.prune)
@@ -150,6 +156,7 @@ class Server:
         """Cut the sockets and let go of everything."""
         await self._background.end()
         await self.realtime.stop()
+        await self.tasks.stop(self.runtime.settings.server.shutdown_timeout_seconds)
         await self.mail.stop()
         await self.audit.stop()
         await self.runtime.close()
@@ -160,6 +167,8 @@ class Server:
             self.realtime.heard(signal)
         elif signal.channel == MAIL_CHANNEL:
             self.mail.heard(signal)
+        elif signal.channel == TASKS_CHANNEL:
+            self.tasks.heard(signal)
         else:
             self.runtime.dispatcher.heard(signal)
 

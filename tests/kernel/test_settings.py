@@ -174,13 +174,13 @@ class TestFaults:
         monkeypatch.setenv("COURTYARD_SERVER__PROT", "1")
         monkeypatch.setenv("COURTYARD_DEBUG", "1")
         (place / ".env").write_text("COURTYARD_REDIS__HOST=x\n")
-        (place / "courtyard.toml").write_text("colour = 'red'\n[tasks]\nworkers = 1\n")
+        (place / "courtyard.toml").write_text("colour = 'red'\n[workers]\nworkers = 1\n")
         assert sorted(faults()) == [
             "colour (in courtyard.toml) is not a setting",
             "debug (in the environment) is not a setting",
             "redis.host (in .env) is not a setting",
             "server.prot (in the environment) is not a setting",
-            "tasks (in courtyard.toml) is not a setting",
+            "workers (in courtyard.toml) is not a setting",
         ]
 
     def test_every_fault_is_named_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:

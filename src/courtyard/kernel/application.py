@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from courtyard.kernel.quotas import Quota
     from courtyard.kernel.realtime import SocketHandler
     from courtyard.kernel.schema import WorkspaceSection
+    from courtyard.kernel.tasks import Task
 
 ENTRY_POINTS = "courtyard.applications"
 
@@ -82,6 +83,7 @@ class Application:
         templates: the folder with the text of its mails, or None without any.
         limits: rate limits that a service counts by itself; those of routes and socket events stand there.
         quotas: how much of something a workspace may have.
+        tasks: what it has done in the background.
         audit_names: what its services note in the audit log, `source:subject:action` → what happened. The names of
             changes of rows need not be declared.
         commands: a Typer application, or a function that returns one, which no server has to load; mounted as
@@ -109,6 +111,7 @@ class Application:
     templates: Path | None = None
     limits: Sequence["Policy"] = ()
     quotas: Sequence["Quota"] = ()
+    tasks: "Sequence[Task[Any]]" = ()
     audit_names: Mapping[str, str] = field(default_factory=dict)
     commands: Any = None
     workspace_settings: "type[WorkspaceSection] | None" = None
@@ -138,6 +141,23 @@ def declared_roles(parts: Sequence[Application]) -> dict[str, Role]:
             first = roles.get(name)
             roles[name] = role if first is None else replace(first, permissions=first.permissions | role.permissions)
     return roles
+
+
+def declared_tasks(parts: Sequence[Application]) -> "dict[str, Task[Any]]":
+    """Return every task by its name.
+
+    Raises:
+        ValueError: a name does not begin with that of its part, or is there twice.
+    """
+    tasks: dict[str, Task[Any]] = {}
+    for part in parts:
+        for task in part.tasks:
+            if not task.name.startswith(f"{part.name}."):
+                raise ValueError(f"{part.name}: the name of the task {task.name} begins with {part.name}.")
+            if task.name in tasks:
+                raise ValueError(f"{part.name}: there are two tasks {task.name}")
+            tasks[task.name] = task
+    return tasks
 
 
 class UnknownApplication(Exception):

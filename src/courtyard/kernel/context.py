@@ -489,6 +489,13 @@ class Context(ReadContext):
         """
         self._after_commit.append(action)
 
+    @property
+    def is_untouched(self) -> bool:
+        """Whether a commit would do nothing."""
+        return not (
+            self.db.is_open or self._recorded or self._written or self._notes or self._refusals or self._after_commit
+        )
+
     async def commit(self) -> None:
         """Write audit entries and events, make everything durable, tell those who listen. Only the edge calls this."""
         notes = [*self._notes, *self._refusals]

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 import redis.asyncio as redis
 
-from courtyard.kernel.application import Application, Role, ScopeKind, declared_roles
+from courtyard.kernel.application import Application, Role, ScopeKind, declared_roles, declared_tasks
 from courtyard.kernel.clock import Clock, SystemClock
 from courtyard.kernel.context import Identity
 from courtyard.kernel.crypto import AccessTokens, KeyRing, Signer
@@ -20,6 +20,9 @@ from courtyard.kernel.rings import Ring
 from courtyard.kernel.settings import Settings, SettingsError
 from courtyard.kernel.storage import SharedStorage, StoragePlacement, open_storage
 from courtyard.kernel.trail import AuditNames, Gate
+
+if TYPE_CHECKING:
+    from courtyard.kernel.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Runtime:
         limits: counts against rate limits.
         proxies: knows where a request comes from.
         redis: a client for what processes share, None where there is only one process.
+        tasks: name of a task → what is declared of it.
         audit_names: what entries of the audit log are called.
         refusals: holds back what is refused again and again from the audit log.
     """
@@ -77,6 +81,7 @@ class Runtime:
     limits: Limits
     proxies: Proxies
     redis: "redis.Redis | None"
+    tasks: "Mapping[str, Task[Any]]"
     audit_names: AuditNames
     refusals: Gate = field(default_factory=Gate)
 
@@ -139,6 +144,7 @@ class Runtime:
             limits=Limits(declared_policies(parts), settings, signer),
             proxies=Proxies(settings.server.trusted_proxies, settings.server.forwarded_header),
             redis=client,
+            tasks=declared_tasks(parts),
             audit_names=AuditNames(parts),
         )
 

@@ -24,6 +24,7 @@ from courtyard.kernel.settings_sections import (
     EventSettings,
     MailSettings,
     Section,
+    TaskSettings,
     WorkspaceSettings,
     split_list,
     table,
@@ -42,6 +43,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "StorageSettings",
+    "TaskSettings",
     "TelemetrySettings",
     "WorkspaceSettings",
     "complete",
@@ -314,6 +316,7 @@ class Settings(BaseSettings):
     realtime: RealtimeSettings = RealtimeSettings()
     mail: MailSettings = MailSettings()
     files: FileSettings = FileSettings()
+    tasks: TaskSettings = TaskSettings()
     limits: LimitSettings = LimitSettings()
     audit: AuditSettings = AuditSettings()
     telemetry: TelemetrySettings = TelemetrySettings()

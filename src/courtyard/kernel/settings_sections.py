@@ -132,6 +132,23 @@ class WorkspaceSettings(Section):
     removal_batch: int = Field(500, ge=1, le=10_000, description="Rows of a deleted workspace removed at once.")
 
 
+class TaskSettings(Section):
+    """Background work."""
+
+    runner: Literal["embedded", "worker"] = Field(
+        "embedded",
+        description="What runs it: `embedded`, every server process beside its requests; `worker`, the processes of "
+        "`courtyard worker`.",
+    )
+    concurrency: int = Field(20, ge=1, le=1_000, description="Tasks at once, per process that runs them.")
+    sweep_seconds: float = Field(
+        1.0, ge=0.01, le=60, description="How often it is looked for what is due later, and for what was not told of."
+    )
+    lease_seconds: float = Field(
+        30, ge=0.1, le=3_600, description="Silence of a process after which what it was doing is done by another one."
+    )
+
+
 class MailSettings(Section):
     """Outgoing mail."""
 

@@ -69,6 +69,11 @@ class UnitOfWork(ReadUnit):
         self._auditor = auditor
         self._entries: dict[Database, list[Any]] = {}
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a transaction has begun."""
+        return bool(self._open)
+
     async def _connection(self, *, main: bool) -> tuple[Connection, Database]:
         database = await self._database(main=main)
         connection = self._open.get(database)

@@ -16,6 +16,9 @@ from courtyard.kernel.telemetry.metrics import (
     SOCKETS,
     SOCKETS_CUT,
     STORAGE_FAILURES,
+    TASK_SECONDS,
+    TASK_WAIT_SECONDS,
+    TASKS,
 )
 from courtyard.kernel.telemetry.traces import (
     NOTHING,
@@ -47,6 +50,9 @@ __all__ = [
     "SOCKETS_CUT",
     "SOCKET_EVENTS",
     "STORAGE_FAILURES",
+    "TASKS",
+    "TASK_SECONDS",
+    "TASK_WAIT_SECONDS",
     "TRACEPARENT",
     "Span",
     "configure_logs",

@@ -51,6 +51,19 @@ for _reason in ("session_ended", "too_slow"):
 MAILS = Counter("courtyard_mail_delivered", "Attempts to deliver a mail.", ["outcome"], registry=REGISTRY)
 for _outcome in ("sent", "postponed", "refused", "expired"):
     MAILS.labels(_outcome)
+TASKS = Counter("courtyard_tasks_ended", "Tries of tasks that have ended.", ["task", "outcome"], registry=REGISTRY)
+TASK_SECONDS = LabelledHistogram(
+    "courtyard_task_run_seconds",
+    "Time that one try of a task took.",
+    ("task",),
+    (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 1_800),
+)
+TASK_WAIT_SECONDS = LabelledHistogram(
+    "courtyard_task_wait_seconds",
+    "Time from when a task could have begun until it did.",
+    ("queue",),
+    (0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 30, 60, 300, 1_800, 3_600),
+)
 LIMITS_REFUSED = Counter(
     "courtyard_limits_requests_refused", "What a rate limit has refused.", ["policy"], registry=REGISTRY
 )

@@ -1,0 +1,77 @@
+"""An application whose tasks do what a test tells them to."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar
+
+import msgspec
+
+from courtyard.kernel.application import Application
+from courtyard.kernel.context import Context
+from courtyard.kernel.events import Event
+from courtyard.kernel.tasks import Retry, Task, task
+
+EFFECTS = "probe.effects"
+QUICK = Retry(attempts=3, first_pause_seconds=10, longest_pause_seconds=60, jitter=0)
+
+
+class Done(Event, frozen=True):
+    """The effect of a task: there is one of them for each time that it was committed."""
+
+    name: ClassVar[str] = "probe.effect.done"
+    key: str
+
+
+class Key(msgspec.Struct, frozen=True):
+    """Which of the scripts is followed, or what is left in the log."""
+
+    key: str
+
+
+Script = Callable[[Context], Awaitable[Any]]
+# In the process of a test, what a task does is said here.
+SCRIPTS: dict[str, Script] = {}
+
+
+def effect(context: Context, key: str) -> None:
+    """Leave one."""
+    context.record(EFFECTS, Done(key))
+
+
+@task(name="probe.act", retry=QUICK, time_limit_seconds=30)
+async def act(context: Context, payload: Key) -> Any:  # noqa: ANN401
+    """Follow a script."""
+    return await SCRIPTS[payload.key](context)
+
+
+@task(name="probe.act_briefly", retry=QUICK, time_limit_seconds=0.05)
+async def act_briefly(context: Context, payload: Key) -> Any:  # noqa: ANN401
+    """Follow a script, for a moment only."""
+    return await SCRIPTS[payload.key](context)
+
+
+@task(name="probe.act_two_at_once", retry=QUICK, concurrency=2)
+async def act_two_at_once(context: Context, payload: Key) -> Any:  # noqa: ANN401
+    """Follow a script, as one of two."""
+    return await SCRIPTS[payload.key](context)
+
+
+@task(name="probe.act_apart", queue="apart", retry=QUICK)
+async def act_apart(context: Context, payload: Key) -> Any:  # noqa: ANN401
+    """Follow a script, on a queue of its own."""
+    return await SCRIPTS[payload.key](context)
+
+
+@task(name="probe.leave")
+async def leave(context: Context, payload: Key) -> None:
+    """Leave an effect."""
+    effect(context, payload.key)
+
+
+@task(name="probe.nothing")
+async def nothing(context: Context, payload: Key) -> None:
+    """Do nothing at all."""
+
+
+TASKS: tuple[Task[Any], ...] = (act, act_briefly, act_two_at_once, act_apart, leave, nothing)
+
+application = Application(name="probe", description="Tasks for tests.", events=(Done,), tasks=TASKS)
