@@ -22,6 +22,8 @@ INFRASTRUCTURE = {
     "realtime",
     "storage",
     "tasks",
+    "relocation",
+    "shards",
     "telemetry",
     "trail",
 }
@@ -75,11 +77,13 @@ SIDE_DOORS = {
     "courtyard.kernel.database.migrations",
     "courtyard.kernel.database.migrator",
     "courtyard.kernel.mail.cli",
+    "courtyard.kernel.relocation.cli",
 }
 COMMANDS = {
     "courtyard.cli",
     "courtyard.demo",
     "courtyard.doctor",
+    "courtyard.kernel.relocation.preparation",
     "courtyard.server",
     "courtyard.serving",
     "courtyard.site.preparation",

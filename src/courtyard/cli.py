@@ -317,11 +317,16 @@ def _settings() -> "Settings":
 
 
 def _databases() -> "tuple[Placement, Sequence[Application]]":
-    from courtyard.kernel.database import Database, SharedPlacement  # noqa: PLC0415
+    from courtyard.kernel.clock import SystemClock  # noqa: PLC0415
+    from courtyard.kernel.crypto import KeyRing  # noqa: PLC0415
+    from courtyard.kernel.database import Database  # noqa: PLC0415
+    from courtyard.kernel.rings import Ring  # noqa: PLC0415
+    from courtyard.kernel.shards import ShardedPlacement  # noqa: PLC0415
     from courtyard.server import parts  # noqa: PLC0415
 
     settings = _settings()
-    return SharedPlacement(Database(settings.database_url, settings.database)), parts(settings)
+    declared, keys = parts(settings), KeyRing(Ring(settings.security.encryption_ring, SystemClock()))
+    return ShardedPlacement(Database(settings.database_url, settings.database), settings, declared, keys), declared
 
 
 @asynccontextmanager
@@ -455,7 +460,14 @@ def _part_commands(name: str) -> Any:  # noqa: ANN401 - Typer keeps the class of
     commands = parts[0].commands if parts else None
     if commands is None:
         return None
-    return typer.main.get_command(commands if isinstance(commands, typer.Typer) else commands())
+    found: Any = typer.main.get_command(commands if isinstance(commands, typer.Typer) else commands())
+    if name == "workspaces":
+        # What moves them stands above them.
+        from courtyard.kernel.relocation.cli import commands as relocation  # noqa: PLC0415
+
+        for command, part in relocation().items():
+            found.add_command(part, command)
+    return found
 
 
 def _emit(text: str, path: Path, command: str, *, check: bool, write: bool) -> None:

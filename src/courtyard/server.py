@@ -24,6 +24,7 @@ from courtyard.kernel.quotas import quotas
 from courtyard.kernel.realtime import PATH, Realtime, realtime
 from courtyard.kernel.runtime import Runtime
 from courtyard.kernel.settings import Settings, load_settings
+from courtyard.kernel.shards import PLACEMENTS_CHANNEL, placements, shards
 from courtyard.kernel.storage import StoragePlacement
 from courtyard.kernel.tasks import TASKS_CHANNEL, Runner, tasks
 from courtyard.kernel.telemetry import configure_logs, configure_traces, end_traces
@@ -37,7 +38,7 @@ KEY_WATCH_SECONDS = 1.0
 PRUNE_SECONDS = 3_600.0
 
 # In the order in which their tables are made.
-KERNEL = (accounts, workspaces, quotas, events, idempotency, tasks, mail, realtime, audit)
+KERNEL = (accounts, workspaces, placements, shards, quotas, events, idempotency, tasks, mail, realtime, audit)
 
 
 def parts(settings: Settings) -> list[Application]:
@@ -119,6 +120,8 @@ class Server:
         await self.runtime.bus.listen(SESSIONS_CHANNEL)
         await self.runtime.bus.listen(MAIL_CHANNEL)
         await self.runtime.bus.listen(TASKS_CHANNEL)
+        await self.runtime.bus.listen(PLACEMENTS_CHANNEL)
+        self.runtime.placement.start()
         self.runtime.dispatcher.start()
         self.realtime.start()
         self.mail.start()
@@ -169,6 +172,8 @@ class Server:
             self.mail.heard(signal)
         elif signal.channel == TASKS_CHANNEL:
             self.tasks.heard(signal)
+        elif signal.channel == PLACEMENTS_CHANNEL:
+            self.runtime.placement.forget()
         else:
             self.runtime.dispatcher.heard(signal)
 

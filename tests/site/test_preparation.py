@@ -2,11 +2,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+from structlog.testing import capture_logs
 from typing_extensions import override
 
 from courtyard.kernel.database import Database, Placement
@@ -104,15 +106,22 @@ class TwoDatabases(Placement):
         return self._databases
 
 
-async def test_every_database_of_the_placement_counts(
+async def test_a_database_of_a_workspace_keeps_nobody_from_starting(
     databases: Databases, database_kind: Kind, runtime_on: MakeRuntime
 ) -> None:
     main = await databases.new(database_kind)
     other = await databases.new(database_kind, migrated=False)
-    line = await refusal(runtime_on(main, auto_migrate=False, placement=TwoDatabases(main, other)))
+    away = "postgresql://somebody@127.0.0.1:1/place"
+    runtime = runtime_on(main, auto_migrate=False, placement=TwoDatabases(main, other, away))
+    with capture_logs() as logs:
+        await prepare(runtime)
+    await runtime.close()
+    unreachable, behind = sorted(logs, key=itemgetter("event"))
     # Accounts and workspaces are in the main database alone.
     everything = ", ".join(part.name for part in histories(PARTS, main=False))
-    assert line.endswith(f"migrations are pending ({everything}): run `courtyard migrate up`")
+    assert behind["event"] == "shard.not_ready"
+    assert behind["reason"].endswith(f"migrations are pending ({everything}): run `courtyard migrate up`")
+    assert (unreachable["event"], unreachable["database"]) == ("shard.away", away)
     runtime = runtime_on(main, auto_migrate=True, placement=TwoDatabases(main, other))
     await prepare(runtime)
     assert await pending(runtime.placement.databases()[1], PARTS, main=False) == []

@@ -10,7 +10,7 @@ from courtyard.kernel.application import Application, Role, ScopeKind, declared_
 from courtyard.kernel.clock import Clock, SystemClock
 from courtyard.kernel.context import Identity
 from courtyard.kernel.crypto import AccessTokens, KeyRing, Signer
-from courtyard.kernel.database import Database, Placement, SharedPlacement
+from courtyard.kernel.database import Database, Placement
 from courtyard.kernel.events import Bus, Dispatcher, LocalBus, RedisBus
 from courtyard.kernel.limits import Limits, declared_policies, faults_of
 from courtyard.kernel.openid import Providers
@@ -18,6 +18,7 @@ from courtyard.kernel.passwords import Passwords
 from courtyard.kernel.proxies import Proxies
 from courtyard.kernel.rings import Ring
 from courtyard.kernel.settings import Settings, SettingsError
+from courtyard.kernel.shards import ShardedPlacement
 from courtyard.kernel.storage import SharedStorage, StoragePlacement, open_storage
 from courtyard.kernel.trail import AuditNames, Gate
 
@@ -103,7 +104,6 @@ class Runtime:
         """
         if faults := limit_faults(settings, parts):
             raise SettingsError(*faults)
-        placement = placement or SharedPlacement(Database(settings.database_url, settings.database))
         client = redis.from_url(settings.redis_url, socket_timeout=5.0) if settings.redis_url else None
         bus: Bus = LocalBus()
         if settings.redis_url:
@@ -113,7 +113,10 @@ class Runtime:
         security = settings.security
         built_in = declared_roles(parts)
         signing, encryption = Ring(security.signing_ring, clock), Ring(security.encryption_ring, clock)
-        signer = Signer(signing)
+        signer, keys = Signer(signing), KeyRing(encryption)
+        if placement is None:
+            main = Database(settings.database_url, settings.database)
+            placement = ShardedPlacement(main, settings, parts, keys)
         return cls(
             settings=settings,
             parts=parts,
@@ -128,7 +131,7 @@ class Runtime:
             signer=signer,
             # These keys do not retire: they stay for as long as there is something to read with them.
             digests=Signer(encryption),
-            keys=KeyRing(encryption),
+            keys=keys,
             passwords=Passwords(
                 time_cost=security.argon2_time_cost,
                 memory_kib=security.argon2_memory_kib,
@@ -157,8 +160,7 @@ class Runtime:
         await self.openid.close()
         if self.redis is not None:
             await self.redis.aclose()
-        for database in self.placement.databases():
-            await database.close()
+        await self.placement.close()
         self.passwords.close()
 
 

@@ -24,6 +24,7 @@ from courtyard.kernel.settings_sections import (
     EventSettings,
     MailSettings,
     Section,
+    ShardSettings,
     TaskSettings,
     WorkspaceSettings,
     split_list,
@@ -42,6 +43,7 @@ __all__ = [
     "SecuritySettings",
     "Settings",
     "SettingsError",
+    "ShardSettings",
     "StorageSettings",
     "TaskSettings",
     "TelemetrySettings",
@@ -312,6 +314,7 @@ class Settings(BaseSettings):
     security: SecuritySettings = SecuritySettings()
     accounts: AccountSettings = AccountSettings()
     workspaces: WorkspaceSettings = WorkspaceSettings()
+    shards: ShardSettings = ShardSettings()
     events: EventSettings = EventSettings()
     realtime: RealtimeSettings = RealtimeSettings()
     mail: MailSettings = MailSettings()

@@ -149,6 +149,31 @@ class TaskSettings(Section):
     )
 
 
+class ShardSettings(Section):
+    """Databases of workspaces that have one of their own."""
+
+    pool_size: int = Field(
+        4, ge=1, le=100, description="Connections for changes to each of them, per process (PostgreSQL)."
+    )
+    read_pool_size: int = Field(4, ge=1, le=100, description="Connections for reads to each of them, per process.")
+    open: int = Field(
+        50,
+        ge=1,
+        le=10_000,
+        description="Databases of workspaces to which a process keeps connections; those not used for longest are let "
+        "go of first.",
+    )
+    waiting: int = Field(
+        64, ge=1, le=10_000, description="Callers that wait for a connection to one of them; more are refused at once."
+    )
+    answer_seconds: float = Field(
+        2, ge=0.1, le=60, description="Longest wait for a connection, and for the answer of one that seems to hang."
+    )
+    retry_seconds: float = Field(
+        2, ge=0.1, le=600, description="How long one that does not answer is left alone before it is tried again."
+    )
+
+
 class MailSettings(Section):
     """Outgoing mail."""
 

@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 from courtyard.kernel.database import Database, DatabaseUnavailable
 from courtyard.kernel.runtime import Runtime
 from courtyard.site.errors import NotReady
-from courtyard.site.preparation import named_databases, pending_in
+from courtyard.site.preparation import pending_in
 from courtyard.site.schemas import Check, Ready
 
 # Balancers ask every few seconds and count a late answer as none.
@@ -22,10 +22,12 @@ _Look = Callable[[], Awaitable[tuple[bool, str]]]
 async def readiness(runtime: Runtime) -> Ready:
     """Look at everything that is configured, all at once and for `CHECK_SECONDS` at the most.
 
+    The databases of workspaces do not count: where one is away, the server is there for all other workspaces.
+
     Raises:
         NotReady: something does not answer, or a database is not up to date.
     """
-    looks: dict[str, _Look] = {name: _database(runtime, one) for name, one in named_databases(runtime).items()}
+    looks: dict[str, _Look] = {"database": _database(runtime, runtime.placement.main)}
     if runtime.redis is not None:
         looks["redis"] = _answers(runtime.redis.ping)
         looks["bus"] = _answers(runtime.bus.ping)

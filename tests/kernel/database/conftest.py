@@ -118,6 +118,10 @@ def rows() -> dict[str, Any]:
             "scope_id": UUID(int=0),
             "created_at": NOW,
         },
+        "workspace_placement": {**tenant, "uri": b"encrypted", "placed_at": NOW},
+        "workspace_placements": {"id": 1, "number": 1},
+        "shard_marker": {**tenant, "installation_id": uuid4(), "created_at": NOW},
+        "shard_fence": {**tenant, "state": "open"},
         "custom_role": {
             **tenant,
             "name": "custom.night_shift",

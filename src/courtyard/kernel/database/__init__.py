@@ -6,10 +6,13 @@ who writes it, except for the tenant, which is part of every statement here.
 
 from courtyard.kernel.database.auditing import Action, Auditor, RowChange
 from courtyard.kernel.database.database import Database
+from courtyard.kernel.database.drivers import Connection, sqlite_path
 from courtyard.kernel.database.errors import DatabaseUnavailable, UniqueViolation
+from courtyard.kernel.database.migrations import address, pending
 from courtyard.kernel.database.models import AUDIT_MARK, WORKSPACE, Auditable, Audited, MainBase, WorkspaceBase
 from courtyard.kernel.database.pages import DEFAULT_LIMIT, Cursor, Limit, Number, Page, page, sort_key
 from courtyard.kernel.database.placement import INSTALLATION, Placement, SharedPlacement
+from courtyard.kernel.database.pool import Pool
 from courtyard.kernel.database.statements import Prepared
 from courtyard.kernel.database.types import AnyOf, Json, UtcDateTime
 from courtyard.kernel.database.unit import ReadUnit, UnitOfWork
@@ -24,6 +27,7 @@ __all__ = [
     "Auditable",
     "Audited",
     "Auditor",
+    "Connection",
     "Cursor",
     "Database",
     "DatabaseUnavailable",
@@ -33,6 +37,7 @@ __all__ = [
     "Number",
     "Page",
     "Placement",
+    "Pool",
     "Prepared",
     "ReadUnit",
     "RowChange",
@@ -41,6 +46,9 @@ __all__ = [
     "UnitOfWork",
     "UtcDateTime",
     "WorkspaceBase",
+    "address",
     "page",
+    "pending",
     "sort_key",
+    "sqlite_path",
 ]

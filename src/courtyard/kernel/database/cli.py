@@ -1,9 +1,11 @@
 """The commands of `courtyard migrate`."""
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, TypeAlias
 
+import asyncpg
 import typer
 
 from courtyard.kernel.application import Application
@@ -45,8 +47,8 @@ def commands(configured: Callable[[], Configured]) -> typer.Typer:
     ) -> None:
         """Undo migrations of one module, with the data that is in what they made."""
         placement, parts = configured()
-        where = ", ".join(address(database.url) for database in placement.databases())
         if not yes:
+            where = f"{address(placement.main.url)} and the databases of workspaces"
             typer.confirm(
                 f"Take {module} to {revision} in {where}? What its migrations made goes, with its data.",
                 abort=True,
@@ -89,20 +91,33 @@ Work: TypeAlias = Callable[[Database, Sequence[Application], bool], Awaitable[bo
 async def _each(configured: Configured, work: Work) -> bool:
     """Do work in every database, those after a broken one too, and return whether all went well."""
     placement, parts = configured
-    well = True
-    for database in placement.databases():
-        typer.echo(address(database.url))
-        try:
-            well &= await work(database, parts, database is placement.main)
-        except MigrationError as error:
-            _fail(str(error))
-            well = False
-        except DatabaseUnavailable as error:
-            _fail(f"{address(database.url)} cannot be reached: {error.__cause__ or error}")
-            well = False
-        finally:
-            await database.close()
+    well = await _one(placement.main, parts, work, main=True)
+    try:
+        # It tells where the others are.
+        await placement.load()
+    except (DatabaseUnavailable, asyncpg.PostgresError, sqlite3.Error):
+        _fail("the databases of workspaces are known once the main one is up to date: they were not looked at")
+        well = False
+    for database in placement.databases()[1:]:
+        well &= await _one(database, parts, work, main=False)
+    await placement.close()
     return well
+
+
+async def _one(database: Database, parts: Sequence[Application], work: Work, *, main: bool) -> bool:
+    typer.echo(address(database.url))
+    try:
+        return await work(database, parts, main)
+    except MigrationError as error:
+        _fail(str(error))
+    except DatabaseUnavailable as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        _fail(f"{address(database.url)} cannot be reached: {cause}")
+    finally:
+        await database.close()
+    return False
 
 
 async def _up(configured: Configured, module: str | None, revision: str) -> bool:

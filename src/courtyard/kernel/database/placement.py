@@ -28,6 +28,23 @@ class Placement(Protocol):
         """Return every database that is in use, the main one first."""
         ...
 
+    async def load(self) -> None:
+        """Learn from the main database, which is up to date, where workspaces live."""
+        return
+
+    def start(self) -> None:
+        """Look after the databases in the background, until `close`."""
+        return
+
+    def forget(self) -> None:
+        """Look into the main database again before the next answer."""
+        return
+
+    async def close(self) -> None:
+        """Close the idle connections to all databases."""
+        for database in self.databases():
+            await database.close()
+
 
 class SharedPlacement(Placement):
     """The default: every workspace lives in the main database."""

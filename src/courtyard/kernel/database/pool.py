@@ -17,10 +17,20 @@ class Pool:
         open_: opens a connection.
         size: how many may be open.
         acquire_timeout_seconds: how long a caller waits for one before `DatabaseUnavailable`.
+        max_waiting: how many may wait for one; the next is refused at once. None for no bound.
+
+    Attributes:
+        in_use: how many are in somebody's hands.
+        returned: how many have come back so far.
     """
 
     def __init__(
-        self, open_: Callable[[], Awaitable[Connection]], *, size: int, acquire_timeout_seconds: float
+        self,
+        open_: Callable[[], Awaitable[Connection]],
+        *,
+        size: int,
+        acquire_timeout_seconds: float,
+        max_waiting: int | None = None,
     ) -> None:
         self._open = open_
         self._timeout = acquire_timeout_seconds
@@ -28,15 +38,28 @@ class Pool:
         self._idle: list[Connection] = []
         self.size = size
         self.in_use = 0
+        self.returned = 0
+        self._waiting = 0
+        self._max_waiting = max_waiting
+
+    @property
+    def idle(self) -> int:
+        """How many are open and in nobody's hands."""
+        return len(self._idle)
 
     async def acquire(self) -> Connection:
         """Return a connection with no transaction open. Give it back with `release`."""
         if self._free.locked():
+            if self._waiting == self._max_waiting:
+                raise DatabaseUnavailable("Too many wait for a database connection.")
+            self._waiting += 1
             try:
                 async with asyncio.timeout(self._timeout):
                     await self._free.acquire()
             except TimeoutError as error:
                 raise DatabaseUnavailable("No database connection became free in time.") from error
+            finally:
+                self._waiting -= 1
         else:
             await self._free.acquire()
         self.in_use += 1
@@ -67,6 +90,7 @@ class Pool:
 
     def _give_back(self) -> None:
         self.in_use -= 1
+        self.returned += 1
         self._free.release()
 
     async def close(self) -> None:

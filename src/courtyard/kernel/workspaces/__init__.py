@@ -23,7 +23,7 @@ from courtyard.kernel.workspaces.models import (
 )
 from courtyard.kernel.workspaces.permissions import PERMISSIONS, ROLES
 from courtyard.kernel.workspaces.queries.rights import explain
-from courtyard.kernel.workspaces.queries.workspaces import read_settings
+from courtyard.kernel.workspaces.queries.workspaces import find_workspace, read_settings
 from courtyard.kernel.workspaces.quotas import MEMBERS
 from courtyard.kernel.workspaces.routes import ROUTES
 from courtyard.kernel.workspaces.schemas.rights import Explanation
@@ -39,6 +39,7 @@ __all__ = [
     "Workspace",
     "clean_up",
     "explain",
+    "find_workspace",
     "found_workspace",
     "read_settings",
     "workspaces",

@@ -1,0 +1,58 @@
+"""Shards: which workspace lives in a database of its own, and what keeps one that is away from hurting the others.
+
+Stands on the database. Knows neither contexts nor what the rows are; who moves them is in `relocation`.
+"""
+
+from pathlib import Path
+
+from courtyard.kernel.application import Application
+from courtyard.kernel.shards.check import CLOCK_SKEW_SECONDS, Fault, check_database, claim, normalised
+from courtyard.kernel.shards.errors import ShardAway, ShardBehind
+from courtyard.kernel.shards.fences import CLOSED, MOVED, OPEN, FenceRow
+from courtyard.kernel.shards.models import MarkerRow, PlacementRow, PlacementsRow
+from courtyard.kernel.shards.placement import FRESH_SECONDS, PLACEMENTS_CHANNEL, ShardedPlacement
+from courtyard.kernel.shards.store import Placed, installation_id, load_placed, place, url_of
+
+__all__ = [
+    "CLOCK_SKEW_SECONDS",
+    "CLOSED",
+    "FRESH_SECONDS",
+    "MOVED",
+    "OPEN",
+    "PLACEMENTS_CHANNEL",
+    "Fault",
+    "FenceRow",
+    "MarkerRow",
+    "Placed",
+    "PlacementRow",
+    "ShardAway",
+    "ShardBehind",
+    "ShardedPlacement",
+    "check_database",
+    "claim",
+    "installation_id",
+    "load_placed",
+    "normalised",
+    "place",
+    "placements",
+    "shards",
+    "url_of",
+]
+
+placements = Application(
+    name="placements",
+    description="Which workspaces live in databases of their own.",
+    models=(PlacementRow, PlacementsRow),
+    side="main",
+    migrations=Path(__file__).parent / "migrations" / "main",
+    audit_names={"placements:workspace:placed": "A workspace was given another database."},
+)
+
+shards = Application(
+    name="shards",
+    description="Whose a database is, and which workspaces may be changed in it.",
+    models=(MarkerRow, FenceRow),
+    migrations=Path(__file__).parent / "migrations" / "shard",
+    # They say something of the database, not of the workspace.
+    outlives_workspaces=True,
+)

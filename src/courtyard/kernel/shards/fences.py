@@ -1,0 +1,18 @@
+"""The fence of a workspace in a database, while and after it is moved: whether its rows may be changed there."""
+
+from sqlalchemy import CheckConstraint, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from courtyard.kernel.database import WorkspaceBase
+
+# May be changed; may not, for a moment; lives elsewhere for good.
+OPEN, CLOSED, MOVED = "open", "closed", "moved"
+
+
+class FenceRow(WorkspaceBase):
+    """Looked at by triggers that a move puts on every table, in the transaction of each change of the workspace."""
+
+    __tablename__ = "shard_fence"
+    __table_args__ = (CheckConstraint("state IN ('open', 'closed', 'moved')", name="state"),)
+
+    state: Mapped[str] = mapped_column(String(16))
