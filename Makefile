@@ -98,6 +98,7 @@ check: setup ## Format, lint, types, borders, dead code, spelling, generated doc
 	$(BIN)/courtyard permissions --check
 	$(BIN)/courtyard limits --check
 	$(BIN)/courtyard audit-names --check
+	$(BIN)/courtyard metrics --check
 	$(BIN)/courtyard migrate check
 	$(PYTEST) -m "$(QUICK)"
 

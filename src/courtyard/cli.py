@@ -34,6 +34,7 @@ OPENAPI_FILE = Path("docs/reference/openapi.json")
 ASYNCAPI_FILE = Path("docs/reference/asyncapi.json")
 PERMISSIONS_PAGE = Path("docs/reference/permissions.md")
 LIMITS_PAGE = Path("docs/reference/limits.md")
+METRICS_PAGE = Path("docs/reference/metrics.md")
 AUDIT_NAMES_PAGE = Path("docs/reference/audit-names.md")
 OPERATIONAL_ERROR = 2
 INTERRUPTED = 130
@@ -208,6 +209,14 @@ def limits(*, check: Check = False, write: Write = False) -> None:
     from courtyard.server import limits_page  # noqa: PLC0415
 
     _emit(limits_page(), LIMITS_PAGE, "limits", check=check, write=write)
+
+
+@app.command()
+def metrics(*, check: Check = False, write: Write = False) -> None:
+    """Print the reference page of the metrics."""
+    from courtyard.server import metrics_page  # noqa: PLC0415
+
+    _emit(metrics_page(), METRICS_PAGE, "metrics", check=check, write=write)
 
 
 @app.command(context_settings=PASS_ON, add_help_option=False)

@@ -3,6 +3,7 @@
 import gc
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from litestar import Litestar
@@ -75,7 +76,9 @@ class Server:
         self.tasks = Runner(self.runtime)
         self._keys = KeyWatch(settings, self.runtime.signing, self.runtime.encryption)
         self._background = Background()
+        self._workers = site.Workers.of_environment(partial(site.exposition, self.runtime))
         self.http = web_application(declared, settings, lifespan=[self._lifespan])
+        self.http.state[site.WORKERS] = self._workers
         self._edge = Edge(self.http, self.runtime)
         self._refusal: site.CannotStart | None = None
 
@@ -116,6 +119,7 @@ class Server:
 
     async def start(self) -> None:
         """Begin to listen to other processes, to look after sockets and to deliver mail."""
+        await self._workers.start()
         await self.runtime.bus.start(self._heard)
         await self.runtime.bus.listen(SESSIONS_CHANNEL)
         await self.runtime.bus.listen(MAIL_CHANNEL)
@@ -158,6 +162,7 @@ class Server:
     async def stop(self) -> None:
         """Cut the sockets and let go of everything."""
         await self._background.end()
+        await self._workers.stop()
         await self.realtime.stop()
         await self.tasks.stop(self.runtime.settings.server.shutdown_timeout_seconds)
         await self.mail.stop()
@@ -226,6 +231,13 @@ def permissions_page() -> str:
 def limits_page() -> str:
     """Return the reference page of the limits and quotas of the configured applications."""
     return site.limits_page(parts(load_settings(make_secrets=False)))
+
+
+def metrics_page() -> str:
+    """Return the reference page of the metrics of the kernel and the configured applications."""
+    # What an application declares is known once it is loaded.
+    parts(load_settings(make_secrets=False))
+    return site.metrics_page()
 
 
 def audit_names_page() -> str:

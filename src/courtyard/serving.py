@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 
 from courtyard.kernel.settings import Settings, load_settings
 
@@ -108,6 +109,11 @@ def _run(settings: Settings, listener: socket.socket) -> int:
         web_server = uvicorn.Server(config)
         web_server.run(sockets=[listener])
         return 0 if web_server.started else STARTUP_FAILED
+    # Imported here: what the workers tell each other is known where there are any.
+    from courtyard.site.workers import FOLDER  # noqa: PLC0415
+
     supervisor = Multiprocess(config, sockets=[listener])
-    supervisor.run()
+    with tempfile.TemporaryDirectory(prefix="courtyard-") as folder:
+        os.environ[FOLDER] = folder
+        supervisor.run()
     return STARTUP_FAILED if any(process.exitcode == STARTUP_FAILED for process in supervisor.processes) else 0

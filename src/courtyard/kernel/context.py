@@ -20,6 +20,7 @@ from courtyard.kernel.errors import (
     WorkspaceDeleted,
 )
 from courtyard.kernel.events import Envelope, Event, append
+from courtyard.kernel.telemetry import EVENTS
 from courtyard.kernel.trail import LIMITED, REFUSED, Note, Origin, Recorder
 
 if TYPE_CHECKING:
@@ -512,6 +513,8 @@ class Context(ReadContext):
         self._notes, self._refusals = [], []
         for action in self._after_commit:
             action()
+        for envelope in envelopes:
+            EVENTS.labels(envelope.name).inc()
         self.runtime.dispatcher.committed(envelopes)
 
     def outside(self) -> ReadContext:

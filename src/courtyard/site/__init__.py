@@ -12,15 +12,21 @@ from courtyard.site.asyncapi import asyncapi_document
 from courtyard.site.audit_names import audit_names_page
 from courtyard.site.errors import CannotStart
 from courtyard.site.limits_table import limits_page
+from courtyard.site.metrics import exposition, metrics_page
 from courtyard.site.preparation import prepare
-from courtyard.site.routes import ROUTES
+from courtyard.site.routes import ROUTES, WORKERS
+from courtyard.site.workers import Workers
 
 __all__ = [
     "ROUTES",
+    "WORKERS",
     "CannotStart",
+    "Workers",
     "asyncapi_document",
     "audit_names_page",
+    "exposition",
     "limits_page",
+    "metrics_page",
     "openapi_document",
     "permissions_page",
     "prepare",

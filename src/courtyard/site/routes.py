@@ -24,9 +24,9 @@ from courtyard.site.asyncapi import asyncapi_document
 from courtyard.site.errors import NotReady
 from courtyard.site.front import STATIC, front_page
 from courtyard.site.health import readiness
-from courtyard.site.metrics import exposition
 from courtyard.site.openapi import openapi_document
 from courtyard.site.schemas import Live, Ready
+from courtyard.site.workers import Workers
 
 JSON, HTML, TEXT = "application/json", "text/html", "text/plain"
 BUNDLE = Path(swagger_ui.static_path)
@@ -36,6 +36,8 @@ EXPLORER_FILES = {
     "swagger-ui-bundle.js": (BUNDLE, "text/javascript"),
     "swagger-ui.css": (BUNDLE, "text/css"),
 }
+# What the state of the application has under this name.
+WORKERS = "workers"
 FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 
 
@@ -148,7 +150,8 @@ async def get_metrics(request: StrictRequest) -> Response[bytes]:
             raise Unauthenticated("The metrics have a token of their own.")
     elif not _from_this_machine(request):
         raise NotFound
-    return _fresh(exposition(runtime), f"{TEXT}; version=0.0.4")
+    workers: Workers = request.app.state[WORKERS]
+    return _fresh(await workers.exposition(), f"{TEXT}; version=0.0.4")
 
 
 def _from_this_machine(request: StrictRequest) -> bool:

@@ -107,6 +107,7 @@ async def test_nobody_waits_for_ever(impatient: Pool) -> None:
     with pytest.raises(DatabaseUnavailable) as refused:
         await impatient.acquire()
     assert refused.value.headers["Retry-After"]
+    assert (impatient.waiting, impatient.refused) == (0, 1)
     for connection in held:
         impatient.release(connection)
     assert impatient.in_use == 0
@@ -117,6 +118,7 @@ async def test_whoever_gives_up_while_waiting_takes_nothing_away(impatient: Pool
     held = [await impatient.acquire() for _ in range(2)]
     waiting = asyncio.create_task(impatient.acquire())
     await asyncio.sleep(0)
+    assert impatient.waiting == 1
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     impatient.release(held.pop())

@@ -20,8 +20,11 @@ class Pool:
         max_waiting: how many may wait for one; the next is refused at once. None for no bound.
 
     Attributes:
+        size: how many may be open.
         in_use: how many are in somebody's hands.
         returned: how many have come back so far.
+        waiting: how many callers wait for one.
+        refused: how many have waited in vain, or were not let in to wait.
     """
 
     def __init__(
@@ -39,7 +42,8 @@ class Pool:
         self.size = size
         self.in_use = 0
         self.returned = 0
-        self._waiting = 0
+        self.waiting = 0
+        self.refused = 0
         self._max_waiting = max_waiting
 
     @property
@@ -50,16 +54,18 @@ class Pool:
     async def acquire(self) -> Connection:
         """Return a connection with no transaction open. Give it back with `release`."""
         if self._free.locked():
-            if self._waiting == self._max_waiting:
+            if self.waiting == self._max_waiting:
+                self.refused += 1
                 raise DatabaseUnavailable("Too many wait for a database connection.")
-            self._waiting += 1
+            self.waiting += 1
             try:
                 async with asyncio.timeout(self._timeout):
                     await self._free.acquire()
             except TimeoutError as error:
+                self.refused += 1
                 raise DatabaseUnavailable("No database connection became free in time.") from error
             finally:
-                self._waiting -= 1
+                self.waiting -= 1
         else:
             await self._free.acquire()
         self.in_use += 1

@@ -1,7 +1,11 @@
 """Logs, metrics, traces and error reports of the process. Stands on the settings alone."""
 
+from courtyard.kernel.telemetry.declared import DECLARED, REGISTRY, Reading, counter, gauge, histogram
 from courtyard.kernel.telemetry.logs import configure_logs, redact, request_id_of_logs
 from courtyard.kernel.telemetry.metrics import (
+    AUDIT_ENTRIES,
+    EVENTS,
+    FAULTS,
     FILE_BYTES,
     FILES_REMOVED,
     FILES_UPLOADED,
@@ -10,7 +14,6 @@ from courtyard.kernel.telemetry.metrics import (
     LIMITS_STORE_FAILURES,
     MAILS,
     PICTURES,
-    REGISTRY,
     REQUESTS,
     SOCKET_EVENTS,
     SOCKETS,
@@ -35,6 +38,10 @@ from courtyard.kernel.telemetry.traces import (
 )
 
 __all__ = [
+    "AUDIT_ENTRIES",
+    "DECLARED",
+    "EVENTS",
+    "FAULTS",
     "FILES_REMOVED",
     "FILES_UPLOADED",
     "FILE_BYTES",
@@ -54,13 +61,17 @@ __all__ = [
     "TASK_SECONDS",
     "TASK_WAIT_SECONDS",
     "TRACEPARENT",
+    "Reading",
     "Span",
     "configure_logs",
     "configure_traces",
     "continue_from",
+    "counter",
     "current_trace_id",
     "current_traceparent",
     "end_traces",
+    "gauge",
+    "histogram",
     "redact",
     "request_id_of_logs",
     "span",

@@ -11,9 +11,12 @@ import structlog
 
 from courtyard.kernel.redaction import REDACTED, is_secret, redacted, redacted_text
 from courtyard.kernel.settings import Settings
+from courtyard.kernel.telemetry.metrics import FAULTS
 from courtyard.kernel.telemetry.traces import current_trace_id
 
 Event = MutableMapping[str, Any]
+
+FAULT_METHODS = frozenset({"error", "exception", "critical"})
 
 # Of what is being answered or done now; each line says it.
 request_id_of_logs: ContextVar[str | None] = ContextVar("request_id_of_logs", default=None)
@@ -32,6 +35,7 @@ def configure_logs(settings: Settings, *, report: structlog.typing.Processor | N
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         identify,
+        count,
         *reporting,
     )
     after: Sequence[Any]
@@ -71,6 +75,13 @@ def identify(_logger: object, _method: str, event: Event) -> Event:
     trace_id = current_trace_id()
     if trace_id is not None:
         event.setdefault("trace_id", trace_id)
+    return event
+
+
+def count(_logger: object, method: str, event: Event) -> Event:
+    """Count what is a fault."""
+    if method in FAULT_METHODS:
+        FAULTS.inc()
     return event
 
 

@@ -12,6 +12,7 @@ from typing_extensions import override
 from courtyard.kernel.database import Auditor, Prepared, RowChange
 from courtyard.kernel.ids import id_at
 from courtyard.kernel.redaction import REDACTED, redacted, redacted_text
+from courtyard.kernel.telemetry import AUDIT_ENTRIES
 from courtyard.kernel.trail import rules
 from courtyard.kernel.trail.models import AuditEntryRow
 from courtyard.kernel.trail.names import AuditNames
@@ -153,6 +154,7 @@ class Recorder(Auditor):
         for number, one in enumerate(kept, id_at(now).int):
             # What one transaction writes stays in its order.
             entry_id = UUID(int=number)
+            AUDIT_ENTRIES.labels(one.action).inc()
             first = first_of.setdefault(one.workspace_id, entry_id)
             actor_kind, actor_id = self._actor or one.actor or nobody
             entries.append(
