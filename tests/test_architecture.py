@@ -87,6 +87,7 @@ COMMANDS = {
     "courtyard.server",
     "courtyard.serving",
     "courtyard.site.preparation",
+    "courtyard.working",
 }
 MAX_LINES = 600
 CODE_SUFFIXES = {".css", ".html", ".js", ".mjs", ".py", ".sh", ".sql", ".ts", ".tsx"}

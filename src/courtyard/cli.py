@@ -101,6 +101,32 @@ def serve(
 
 
 @app.command()
+def worker(
+    queue: Annotated[list[str] | None, typer.Option(help="Only tasks of this queue; may be given again.")] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, max=1_000, help="Tasks at once.")] = None,
+    *,
+    schedules: Annotated[bool, typer.Option("--schedules", help="Look after the schedules too.")] = False,
+) -> None:
+    """Run background tasks, where `tasks.runner` says that the servers do not."""
+    from courtyard import working  # noqa: PLC0415
+
+    _worker_settings()
+    try:
+        working.work(queues=queue or None, concurrency=concurrency, runs_schedules=schedules)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+
+
+@app.command()
+def scheduler() -> None:
+    """Ask for the tasks whose time has come. Any number of these may run."""
+    from courtyard import working  # noqa: PLC0415
+
+    _worker_settings()
+    working.work(queues=None, concurrency=None, runs_tasks=False, runs_schedules=True)
+
+
+@app.command()
 def doctor() -> None:
     """Say what is configured, reachable, out of date or unsafe."""
     from courtyard.doctor import examine  # noqa: PLC0415
@@ -317,6 +343,11 @@ def config_reference(*, check: Check = False, write: Write = False) -> None:
     from courtyard.kernel.settings_text import reference  # noqa: PLC0415
 
     _emit(reference(), SETTINGS_PAGE, "config reference", check=check, write=write)
+
+
+def _worker_settings() -> None:
+    if _settings().tasks.runner == "embedded":
+        raise CommandError("tasks.runner is embedded: the servers run the tasks; set it to worker")
 
 
 def _settings() -> "Settings":

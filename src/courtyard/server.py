@@ -27,7 +27,7 @@ from courtyard.kernel.runtime import Runtime
 from courtyard.kernel.settings import Settings, load_settings
 from courtyard.kernel.shards import PLACEMENTS_CHANNEL, placements, shards
 from courtyard.kernel.storage import StoragePlacement
-from courtyard.kernel.tasks import TASKS_CHANNEL, Runner, tasks
+from courtyard.kernel.tasks import TASKS_CHANNEL, Runner, Scheduler, tasks
 from courtyard.kernel.telemetry import configure_logs, configure_traces, end_traces
 from courtyard.kernel.trail import Origin
 from courtyard.kernel.workspaces import DatabaseIdentity, clean_up, workspaces
@@ -74,6 +74,7 @@ class Server:
         self.realtime = Realtime(self.runtime, [handler for part in declared for handler in part.sockets])
         self.mail = Delivery(self.runtime)
         self.tasks = Runner(self.runtime)
+        self._scheduler = Scheduler(self.runtime)
         self._keys = KeyWatch(settings, self.runtime.signing, self.runtime.encryption)
         self._background = Background()
         self._workers = site.Workers.of_environment(partial(site.exposition, self.runtime))
@@ -131,6 +132,7 @@ class Server:
         self.mail.start()
         if self.runtime.settings.tasks.runner == "embedded":
             self.tasks.start()
+            self._scheduler.start()
         self.audit.start()
         self._background.every(KEY_WATCH_SECONDS, self._keys.look)
         self._background.every(PRUNE_SECONDS, self.prune)
@@ -164,6 +166,7 @@ class Server:
         await self._background.end()
         await self._workers.stop()
         await self.realtime.stop()
+        await self._scheduler.stop()
         await self.tasks.stop(self.runtime.settings.server.shutdown_timeout_seconds)
         await self.mail.stop()
         await self.audit.stop()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from courtyard.kernel.quotas import Quota
     from courtyard.kernel.realtime import SocketHandler
     from courtyard.kernel.schema import WorkspaceSection
-    from courtyard.kernel.tasks import Task
+    from courtyard.kernel.tasks import Schedule, Task
 
 ENTRY_POINTS = "courtyard.applications"
 
@@ -84,6 +84,7 @@ class Application:
         limits: rate limits that a service counts by itself; those of routes and socket events stand there.
         quotas: how much of something a workspace may have.
         tasks: what it has done in the background.
+        schedules: when some of that is done again and again.
         audit_names: what its services note in the audit log, `source:subject:action` → what happened. The names of
             changes of rows need not be declared.
         commands: a Typer application, or a function that returns one, which no server has to load; mounted as
@@ -112,6 +113,7 @@ class Application:
     limits: Sequence["Policy"] = ()
     quotas: Sequence["Quota"] = ()
     tasks: "Sequence[Task[Any]]" = ()
+    schedules: "Sequence[Schedule]" = ()
     audit_names: Mapping[str, str] = field(default_factory=dict)
     commands: Any = None
     workspace_settings: "type[WorkspaceSection] | None" = None
@@ -158,6 +160,23 @@ def declared_tasks(parts: Sequence[Application]) -> "dict[str, Task[Any]]":
                 raise ValueError(f"{part.name}: there are two tasks {task.name}")
             tasks[task.name] = task
     return tasks
+
+
+def declared_schedules(parts: Sequence[Application]) -> "dict[str, Schedule]":
+    """Return every schedule by its name.
+
+    Raises:
+        ValueError: a name does not begin with that of its part or is there twice, or the task is not of its part.
+    """
+    schedules: dict[str, Schedule] = {}
+    for part in parts:
+        for schedule in part.schedules:
+            if not schedule.name.startswith(f"{part.name}.") or schedule.name in schedules:
+                raise ValueError(f"{part.name}: {schedule.name} is not a name of its own for a schedule")
+            if schedule.task not in part.tasks:
+                raise ValueError(f"{part.name}: the schedule {schedule.name} is of a task that is not declared")
+            schedules[schedule.name] = schedule
+    return schedules
 
 
 class UnknownApplication(Exception):

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 import redis.asyncio as redis
 
-from courtyard.kernel.application import Application, Role, ScopeKind, declared_roles, declared_tasks
+from courtyard.kernel.application import (
+    Application,
+    Role,
+    ScopeKind,
+    declared_roles,
+    declared_schedules,
+    declared_tasks,
+)
 from courtyard.kernel.clock import Clock, SystemClock
 from courtyard.kernel.context import Identity
 from courtyard.kernel.crypto import AccessTokens, KeyRing, Signer
@@ -23,7 +30,7 @@ from courtyard.kernel.storage import SharedStorage, StoragePlacement, open_stora
 from courtyard.kernel.trail import AuditNames, Gate
 
 if TYPE_CHECKING:
-    from courtyard.kernel.tasks import Task
+    from courtyard.kernel.tasks import Schedule, Task
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,7 @@ class Runtime:
         proxies: knows where a request comes from.
         redis: a client for what processes share, None where there is only one process.
         tasks: name of a task → what is declared of it.
+        schedules: name of a schedule → what is declared of it.
         audit_names: what entries of the audit log are called.
         refusals: holds back what is refused again and again from the audit log.
     """
@@ -83,6 +91,7 @@ class Runtime:
     proxies: Proxies
     redis: "redis.Redis | None"
     tasks: "Mapping[str, Task[Any]]"
+    schedules: "Mapping[str, Schedule]"
     audit_names: AuditNames
     refusals: Gate = field(default_factory=Gate)
 
@@ -148,6 +157,7 @@ class Runtime:
             proxies=Proxies(settings.server.trusted_proxies, settings.server.forwarded_header),
             redis=client,
             tasks=declared_tasks(parts),
+            schedules=declared_schedules(parts),
             audit_names=AuditNames(parts),
         )
 

@@ -147,6 +147,8 @@ class TaskSettings(Section):
     lease_seconds: float = Field(
         30, ge=0.1, le=3_600, description="Silence of a process after which what it was doing is done by another one."
     )
+    kept_days: float = Field(7, ge=0, le=3_650, description="How long what was done, or cancelled, is remembered.")
+    failed_kept_days: float = Field(30, ge=0, le=3_650, description="How long what has failed can be done again.")
 
 
 class ShardSettings(Section):

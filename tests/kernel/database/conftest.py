@@ -237,6 +237,7 @@ def rows() -> dict[str, Any]:
             "cancel_requested": False,
             "created_at": NOW,
         },
+        "task_schedule": {**tenant, "name": "sample.schedule", "plan": "every 60 s", "next_at": NOW},
         "mail": {
             **tenant,
             "id": uuid4(),

@@ -17,7 +17,7 @@ from courtyard.kernel.events import EventRow, TopicRow, newest_number
 from courtyard.kernel.events.log import read
 from courtyard.kernel.runtime import Runtime
 from courtyard.kernel.settings import DatabaseSettings
-from courtyard.kernel.tasks import TASKS_CHANNEL, Runner, Task, TaskRow, enqueue
+from courtyard.kernel.tasks import TASKS_CHANNEL, Runner, ScheduleRow, Task, TaskRow, enqueue
 from courtyard.kernel.workspaces import DatabaseIdentity
 from tests.kernel.tasks import probe
 from tests.kernel.tasks.probe import Key, Script
@@ -64,7 +64,7 @@ _RECORDS = Prepared(
 )
 
 
-_CLEARING = [Prepared(delete(model), across_workspaces=True) for model in (TaskRow, EventRow, TopicRow)]
+_CLEARING = [Prepared(delete(model), across_workspaces=True) for model in (TaskRow, ScheduleRow, EventRow, TopicRow)]
 
 
 class House:

@@ -8,9 +8,12 @@ from pathlib import Path
 
 from courtyard.kernel.application import Application
 from courtyard.kernel.tasks.declarations import Again, GiveUp, Retry, Task, task
-from courtyard.kernel.tasks.models import TaskRow
+from courtyard.kernel.tasks.models import ScheduleRow, TaskRow
 from courtyard.kernel.tasks.runner import Runner
+from courtyard.kernel.tasks.scheduler import Scheduler
+from courtyard.kernel.tasks.schedules import Schedule
 from courtyard.kernel.tasks.service import TASKS_CHANNEL, enqueue
+from courtyard.kernel.tasks.upkeep import SCHEDULES, TASKS
 
 __all__ = [
     "TASKS_CHANNEL",
@@ -18,6 +21,9 @@ __all__ = [
     "GiveUp",
     "Retry",
     "Runner",
+    "Schedule",
+    "ScheduleRow",
+    "Scheduler",
     "Task",
     "TaskRow",
     "enqueue",
@@ -28,6 +34,8 @@ __all__ = [
 tasks = Application(
     name="tasks",
     description="Background work.",
-    models=(TaskRow,),
+    models=(TaskRow, ScheduleRow),
     migrations=Path(__file__).parent / "migrations",
+    tasks=TASKS,
+    schedules=SCHEDULES,
 )

@@ -1,4 +1,4 @@
-"""The table of tasks."""
+"""The tables of tasks and of schedules."""
 
 from datetime import datetime
 from typing import Any
@@ -85,3 +85,16 @@ class TaskRow(WorkspaceBase):
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+
+
+class ScheduleRow(WorkspaceBase):
+    """When something is done next. Whoever moves this on asks for the task in the same transaction."""
+
+    __tablename__ = "task_schedule"
+
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    # What the time was reckoned from: another declaration gives another one.
+    plan: Mapped[str] = mapped_column(String(200))
+    next_at: Mapped[datetime]
+    last_at: Mapped[datetime | None]
+    last_task_id: Mapped[UUID | None]

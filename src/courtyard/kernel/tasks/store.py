@@ -8,10 +8,35 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import Integer, String, Uuid, and_, bindparam, case, func, or_, select, update
+from sqlalchemy import (
+    Boolean,
+    Integer,
+    String,
+    Uuid,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert
 
-from courtyard.kernel.database import WORKSPACE, AnyOf, Database, Json, Prepared, UniqueViolation, UtcDateTime
-from courtyard.kernel.tasks.models import TaskRow
+from courtyard.kernel.database import (
+    WORKSPACE,
+    AnyOf,
+    Database,
+    Json,
+    Prepared,
+    ReadUnit,
+    UniqueViolation,
+    UnitOfWork,
+    UtcDateTime,
+)
+from courtyard.kernel.tasks.models import ScheduleRow, TaskRow
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -275,3 +300,100 @@ def _places(claimed: Iterable[Claimed]) -> Iterator[dict[str, Any]]:
         # Ids are unique everywhere, so it does not matter that each is looked for in each workspace.
         workspaces = list({one.workspace_id for one in held})
         yield {"workspaces": workspaces, "ids": [one.id for one in held], "held_attempt": attempt}
+
+
+class Planned(msgspec.Struct, frozen=True):
+    """A schedule as the database knows it.
+
+    Attributes:
+        plan: what the time was reckoned from.
+        next_at: when it is due.
+        last_at: when it was due the last time that somebody asked for its task.
+        last_task_id: the task.
+    """
+
+    name: str
+    plan: str
+    next_at: datetime
+    last_at: datetime | None
+    last_task_id: UUID | None
+
+
+_THIS = and_(
+    ScheduleRow.workspace_id == WORKSPACE,
+    ScheduleRow.name == bindparam("name", type_=String(), required=True),
+)
+# As it was seen: whoever comes second changes nothing.
+_AS_SEEN = and_(_THIS, ScheduleRow.next_at == bindparam("seen_at", type_=UtcDateTime(), required=True))
+_NEXT_AT = bindparam("new_next_at", type_=UtcDateTime(), required=True)
+_PLAN = bindparam("new_plan", type_=String(), required=True)
+_PLANNED = Prepared(
+    select(*(getattr(ScheduleRow, name) for name in Planned.__struct_fields__))
+    .where(ScheduleRow.workspace_id == WORKSPACE)
+    .order_by(ScheduleRow.name),
+    Planned,
+)
+_FIRST_PLAN = Prepared(
+    insert(ScheduleRow)
+    .values(
+        workspace_id=WORKSPACE,
+        name=bindparam("name", type_=String(), required=True),
+        plan=_PLAN,
+        next_at=_NEXT_AT,
+    )
+    .on_conflict_do_nothing()
+)
+_NEW_PLAN = Prepared(update(ScheduleRow).where(_AS_SEEN).values(plan=_PLAN, next_at=_NEXT_AT))
+_MOVE_ON = Prepared(
+    update(ScheduleRow)
+    .where(_AS_SEEN)
+    .values(next_at=_NEXT_AT, last_at=bindparam("new_last_at", type_=UtcDateTime(), required=True))
+)
+_NOTE_TASK = Prepared(
+    update(ScheduleRow).where(_THIS).values(last_task_id=bindparam("task_id", type_=Uuid(), required=True))
+)
+
+
+async def planned(unit: ReadUnit) -> list[Planned]:
+    """Return every schedule that there has been."""
+    return await unit.all(_PLANNED)
+
+
+async def plan(unit: UnitOfWork, name: str, plan: str, next_at: datetime) -> None:
+    """Note when a new schedule is due, unless somebody has just done so."""
+    await unit.execute(_FIRST_PLAN, name=name, new_plan=plan, new_next_at=next_at)
+
+
+async def plan_anew(unit: UnitOfWork, seen: Planned, plan: str, next_at: datetime) -> None:
+    """Note when a schedule is due that is declared in another way now."""
+    await unit.execute(_NEW_PLAN, name=seen.name, seen_at=seen.next_at, new_plan=plan, new_next_at=next_at)
+
+
+async def move_on(unit: UnitOfWork, seen: Planned, next_at: datetime, last_at: datetime) -> bool:
+    """Move a schedule on; return whether it was as seen, so that its task is to be asked for here."""
+    values = {"name": seen.name, "seen_at": seen.next_at, "new_next_at": next_at, "new_last_at": last_at}
+    return bool(await unit.execute(_MOVE_ON, **values))
+
+
+async def note_task(unit: UnitOfWork, name: str, task_id: UUID) -> None:
+    """Note which task a schedule has asked for."""
+    await unit.execute(_NOTE_TASK, name=name, task_id=task_id)
+
+
+_OLD = and_(
+    TaskRow.ended_at < bindparam("before", type_=UtcDateTime(), required=True),
+    # What has failed is kept for longer.
+    (TaskRow.state == "failed") == bindparam("is_failed", type_=Boolean(), required=True),
+)
+_some = select(TaskRow.workspace_id, TaskRow.id).where(_OLD).limit(_LIMIT)
+_PRUNE = Prepared(
+    delete(TaskRow).where(tuple_(TaskRow.workspace_id, TaskRow.id).in_(_some)).returning(TaskRow.id),
+    UUID,
+    across_workspaces=True,
+)
+
+
+async def prune(database: Database, before: datetime, *, is_failed: bool, limit: int) -> int:
+    """Remove rows of tasks that ended before a time, at most `limit`; return how many."""
+    values = {"before": before, "is_failed": is_failed, "limit": limit}
+    return len(await database.fetch(_PRUNE, values, writers=True))

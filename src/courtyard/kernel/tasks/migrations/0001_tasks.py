@@ -1,4 +1,4 @@
-"""Tasks."""
+"""Tasks and schedules."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -45,6 +45,16 @@ def upgrade() -> None:
         sa.CheckConstraint("slot IS NULL OR state = 'running'", name="ck_task_slot"),
         sa.PrimaryKeyConstraint("workspace_id", "id", name="pk_task"),
     )
+    op.create_table(
+        "task_schedule",
+        sa.Column("workspace_id", sa.Uuid(), nullable=False),
+        sa.Column("name", sa.String(100), nullable=False),
+        sa.Column("plan", sa.String(200), nullable=False),
+        sa.Column("next_at", UtcDateTime(), nullable=False),
+        sa.Column("last_at", UtcDateTime()),
+        sa.Column("last_task_id", sa.Uuid()),
+        sa.PrimaryKeyConstraint("workspace_id", "name", name="pk_task_schedule"),
+    )
     _index("ix_task_priority_due_at", ["priority", "due_at"], "due_at IS NOT NULL")
     _index("ix_task_ended_at", ["ended_at"], "ended_at IS NOT NULL")
     _index("uq_task_unique_key", ["workspace_id", "name", "unique_key"], "due_at IS NOT NULL", unique=True)
@@ -57,4 +67,5 @@ def _index(name: str, columns: list[str], where: str, *, unique: bool = False) -
 
 
 def downgrade() -> None:
+    op.drop_table("task_schedule")
     op.drop_table("task")
