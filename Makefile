@@ -100,6 +100,8 @@ check: setup ## Format, lint, types, borders, dead code, spelling, generated doc
 	$(BIN)/courtyard audit-names --check
 	$(BIN)/courtyard metrics --check
 	$(BIN)/courtyard migrate check
+	$(BIN)/hadolint deploy/Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
 	$(PYTEST) -m "$(QUICK)"
 
 quick: setup ## The tests that need no services (ARGS="-k chat")
@@ -126,8 +128,8 @@ coverage: setup ## All tests with branch coverage, as a table
 
 # ---------------------------------------------------------------------------------------- what tests talk to
 
-services: ## Install PostgreSQL, Redis and RabbitMQ for the tests (root on Debian) and start those that do not run
-	@$(call install,postgresql redis-server rabbitmq-server)
+services: ## Install PostgreSQL, Redis, RabbitMQ, nginx and Prometheus for the tests (root on Debian) and start the first three
+	@$(call install,postgresql redis-server rabbitmq-server nginx prometheus)
 	@for each in postgresql:5432 redis-server:6379 rabbitmq-server:5672; do \
 		service=$${each%:*} port=$${each#*:}; \
 		if $(call answers,$$port); then echo "$$service runs already, on port $$port"; \
