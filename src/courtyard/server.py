@@ -18,6 +18,7 @@ from courtyard.kernel.clock import Clock
 from courtyard.kernel.context import Context
 from courtyard.kernel.database import Placement
 from courtyard.kernel.events import Background, Signal, events
+from courtyard.kernel.files import files
 from courtyard.kernel.http import EXCEPTION_HANDLERS, TRUSTED, Edge, StrictRequest, idempotency
 from courtyard.kernel.key_watch import KeyWatch
 from courtyard.kernel.mail import MAIL_CHANNEL, Delivery, mail
@@ -39,7 +40,7 @@ KEY_WATCH_SECONDS = 1.0
 PRUNE_SECONDS = 3_600.0
 
 # In the order in which their tables are made.
-KERNEL = (accounts, workspaces, placements, shards, quotas, events, idempotency, tasks, mail, realtime, audit)
+KERNEL = (accounts, workspaces, placements, shards, quotas, files, events, idempotency, tasks, mail, realtime, audit)
 
 
 def parts(settings: Settings) -> list[Application]:

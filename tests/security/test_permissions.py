@@ -20,7 +20,7 @@ from courtyard.server import Server
 from tests.conftest import Servers
 from tests.factories import PASSWORD, Conversation, Factory, Person, Workspace, ok, unique
 from tests.mailbox import Mailbox, ReceivedMail
-from tests.security import asking_credentials, asking_for_roles, asking_providers, asking_workspaces
+from tests.security import asking_credentials, asking_files, asking_for_roles, asking_providers, asking_workspaces
 from tests.services import Kind
 from tests.sockets import Socket
 
@@ -129,7 +129,7 @@ ASK |= {
     "get_metrics": site("/metrics"),
     **asking_providers.ASK,
 }
-ASK |= asking_credentials.ASK | asking_workspaces.ASK
+ASK |= asking_credentials.ASK | asking_files.ASK | asking_workspaces.ASK
 
 
 @asks

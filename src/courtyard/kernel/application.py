@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from courtyard.kernel.context import Context, Owned, ReadContext
     from courtyard.kernel.events import Event, Topic
+    from courtyard.kernel.files import FileKind
     from courtyard.kernel.limits import Policy
     from courtyard.kernel.mail import Template
     from courtyard.kernel.quotas import Quota
@@ -85,6 +86,7 @@ class Application:
         quotas: how much of something a workspace may have.
         tasks: what it has done in the background.
         schedules: when some of that is done again and again.
+        files: the kinds of files that people may upload for it.
         audit_names: what its services note in the audit log, `source:subject:action` → what happened. The names of
             changes of rows need not be declared.
         commands: a Typer application, or a function that returns one, which no server has to load; mounted as
@@ -114,6 +116,7 @@ class Application:
     quotas: Sequence["Quota"] = ()
     tasks: "Sequence[Task[Any]]" = ()
     schedules: "Sequence[Schedule]" = ()
+    files: Sequence["FileKind"] = ()
     audit_names: Mapping[str, str] = field(default_factory=dict)
     commands: Any = None
     workspace_settings: "type[WorkspaceSection] | None" = None

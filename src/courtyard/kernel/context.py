@@ -1,7 +1,7 @@
 """The context: who asks, in which workspace, in which unit of work, when. The first argument of every service."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 from uuid import UUID
@@ -525,3 +525,7 @@ class Context(ReadContext):
         """Undo everything that was done in this context. Only the edge calls this."""
         self._notes = []
         await self.db.rollback()
+
+
+# Opens a context, and commits it at the end of the block: for what takes several transactions, with other work between.
+Work: TypeAlias = Callable[[], AbstractAsyncContextManager[Context]]

@@ -26,7 +26,7 @@ from courtyard.kernel.proxies import Proxies
 from courtyard.kernel.rings import Ring
 from courtyard.kernel.settings import Settings, SettingsError
 from courtyard.kernel.shards import ShardedPlacement
-from courtyard.kernel.storage import SharedStorage, StoragePlacement, open_storage
+from courtyard.kernel.storage import SharedStorage, Slots, StoragePlacement, TooManyUploads, open_storage
 from courtyard.kernel.trail import AuditNames, Gate
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class Runtime:
         clock: the time.
         placement: the databases.
         storage: where the files of workspaces are.
+        uploads: how many there can be at once.
         bus: the other processes.
         dispatcher: the live end of the event log.
         signing: the keys of what is soon over, looked at by the clock.
@@ -72,6 +73,7 @@ class Runtime:
     clock: Clock
     placement: Placement
     storage: StoragePlacement
+    uploads: Slots
     bus: Bus
     dispatcher: Dispatcher
     signing: Ring
@@ -132,6 +134,7 @@ class Runtime:
             clock=clock,
             placement=placement,
             storage=storage or SharedStorage(open_storage(settings.files.storage, settings.files_path)),
+            uploads=Slots(settings.files.uploads, TooManyUploads),
             bus=bus,
             dispatcher=Dispatcher(placement, bus, settings.events),
             signing=signing,

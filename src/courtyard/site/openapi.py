@@ -102,6 +102,20 @@ PARAMETERS = {
         "schema": {"type": "string"},
     },
 }
+FILE_BODY = {
+    "required": True,
+    "description": "The file as it is, or a form with one file.",
+    "content": {
+        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "properties": {"file": {"type": "string", "format": "binary"}},
+                "required": ["file"],
+            }
+        },
+    },
+}
 _LIMIT_HEADERS = {"RateLimit-Policy": "RateLimitPolicy", "RateLimit": "RateLimit"}
 _PROBLEM_HEADERS = {
     401: {"WWW-Authenticate": "WWWAuthenticate"},
@@ -201,6 +215,8 @@ class _Document:
                 "required": True,
                 "content": {"application/json": {"schema": self._schemas.of(body.annotation)}},
             }
+        if handler.opt.get("receives"):
+            described["requestBody"] = FILE_BODY
         described["responses"] = {**self._success(handler, method), **self._problems(option["problems"])}
         return {name: value for name, value in described.items() if value not in (None, []) or name == "security"}
 
@@ -221,7 +237,7 @@ class _Document:
             if argument.default not in {inspect.Parameter.empty, None}:
                 schema["default"] = argument.default
             yield {key: value for key, value in described.items() if value is not None}
-        if handler.opt["idempotent"]:
+        if handler.opt["idempotent"] or handler.opt.get("receives"):
             yield _component("parameters", "IdempotencyKey")
         if handler.opt["takes_version"]:
             yield _component("parameters", "IfMatch")
@@ -238,7 +254,7 @@ class _Document:
         if option.get("redirects"):
             described["description"] = "The browser is sent to a page."
             headers["Location"] = _component("headers", "Location")
-        if option["idempotent"]:
+        if option["idempotent"] or option.get("receives"):
             headers["Idempotent-Replayed"] = _component("headers", "IdempotentReplayed")
         if _has_version(handler):
             headers["ETag"] = _component("headers", "ETag")

@@ -8,9 +8,18 @@ from pathlib import Path
 from courtyard.kernel.application import Application
 from courtyard.kernel.http.admission import PUBLIC, SIGNED_IN
 from courtyard.kernel.http.authentication import ACCESS_COOKIE, BROWSER_COOKIE, REFRESH_COOKIE
+from courtyard.kernel.http.bodies import Body
+from courtyard.kernel.http.contents import Content
 from courtyard.kernel.http.edge import TRUSTED, Edge
 from courtyard.kernel.http.endpoints import API, Answer, Redirect, Stream, delete, get, patch, post
-from courtyard.kernel.http.errors import HeadersTooLarge, RequestTimeout
+from courtyard.kernel.http.errors import (
+    ContentTooLarge,
+    HeadersTooLarge,
+    IdempotencyKeyReused,
+    RangeNotSatisfiable,
+    RequestTimeout,
+    UploadTooSlow,
+)
 from courtyard.kernel.http.exchange import Exchange, StrictRequest, exchange_of
 from courtyard.kernel.http.models import IdempotencyKeyRow
 from courtyard.kernel.http.problems import EXCEPTION_HANDLERS
@@ -25,14 +34,20 @@ __all__ = [
     "SIGNED_IN",
     "TRUSTED",
     "Answer",
+    "Body",
+    "Content",
+    "ContentTooLarge",
     "Edge",
     "Exchange",
     "HeadersTooLarge",
+    "IdempotencyKeyReused",
     "IdempotencyKeyRow",
+    "RangeNotSatisfiable",
     "Redirect",
     "RequestTimeout",
     "Stream",
     "StrictRequest",
+    "UploadTooSlow",
     "delete",
     "exchange_of",
     "get",

@@ -76,7 +76,7 @@ class Edge:
         exchange = Exchange(self._runtime, request_id.decode(), client[0] if client else "")
         bind(scope, exchange)
         status = 0
-        deadline = asyncio.timeout(self._timeout)
+        deadline = exchange.deadline = asyncio.timeout(self._timeout)
 
         async def finish(message: Message) -> None:
             nonlocal status

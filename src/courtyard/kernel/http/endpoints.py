@@ -6,11 +6,16 @@
 A handler that takes a `Context` changes something and is committed when it returns; one that takes a `ReadContext`
 reads. Path and query parameters and `data` are arguments like any other. A handler that takes `version` is given the
 number in `If-Match`, or None.
+
+A handler that takes `work` and `body` receives a file: it opens a context for each of its steps, `async with work() as
+context`, committed at the end of the block, so that no transaction waits for a client. It deals with
+`Idempotency-Key` itself.
 """
 
 import inspect
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin, get_type_hints
@@ -45,6 +50,8 @@ from courtyard.kernel.errors import (
 from courtyard.kernel.http import idempotency
 from courtyard.kernel.http.admission import PUBLIC, SIGNED_IN, admit, limits_of
 from courtyard.kernel.http.authentication import SAFE_METHODS
+from courtyard.kernel.http.bodies import Body
+from courtyard.kernel.http.contents import Content, ContentResponse
 from courtyard.kernel.http.errors import (
     ContentTooLarge,
     CsrfFailed,
@@ -83,10 +90,12 @@ class Answer(Generic[T]):
     Attributes:
         body: the Struct.
         cookies: to be set.
+        headers: of the answer.
     """
 
     body: T
     cookies: Sequence[Cookie] = field(default_factory=tuple)
+    headers: Sequence[tuple[bytes, bytes]] = ()
 
 
 @dataclass(frozen=True)
@@ -204,14 +213,22 @@ def _route(  # noqa: PLR0913 - everything that can be said of a route
         )
         redirects = hints.get("return") is Redirect
         success = SEE_OTHER if redirects else status
-        endpoint = _endpoint(function, hints, success, rule, idempotent=idempotent)
+        if "work" in hints:
+            endpoint = _staged(function, success, rule)
+        else:
+            endpoint = _endpoint(function, hints, success, rule, idempotent=idempotent)
         _sign(endpoint, function, hints, path)
         takes_version = "version" in hints
         all_limits = limits_of(path, permission, limits, has_body="data" in hints)
         summary, _, description = inspect.getdoc(function).partition("\n\n") if function.__doc__ else ("", "", "")  # type: ignore[union-attr]
         known = [
             *_common_problems(
-                method, path, permission, has_body="data" in hints, idempotent=idempotent, takes_version=takes_version
+                method,
+                path,
+                permission,
+                has_body="data" in hints or "body" in hints,
+                idempotent=idempotent,
+                takes_version=takes_version,
             ),
             *problems,
         ]
@@ -228,6 +245,7 @@ def _route(  # noqa: PLR0913 - everything that can be said of a route
                 "limits": all_limits,
                 "answer": _body_of(hints),
                 "redirects": redirects,
+                "receives": "body" in hints,
                 "media_type": ", ".join(media_types),
             },
             summary=summary.rstrip("."),
@@ -296,6 +314,30 @@ def _endpoint(
     return endpoint
 
 
+def _staged(function: Handler, success: int, rule: _Rule) -> Callable[..., Awaitable["JsonResponse"]]:
+    """Wrap a handler that opens its contexts itself."""
+
+    async def endpoint(request: StrictRequest, **arguments: Any) -> "JsonResponse":
+        arguments.pop("workspace", None)
+
+        @asynccontextmanager
+        async def work() -> AsyncIterator[Context]:
+            context = await _open(Context, request.exchange, request, rule)
+            try:
+                yield context
+                await context.commit()
+            except Problem as problem:
+                await _refuse(context, problem)
+                raise
+            except BaseException:
+                await context.rollback()
+                raise
+
+        return _response(request, await function(work=work, body=Body(request), **arguments), success)
+
+    return endpoint
+
+
 async def _conclude(context: Context, result: object) -> None:
     if isinstance(result, Redirect) and result.problem is not None:
         await _refuse(context, result.problem)
@@ -340,12 +382,14 @@ def _response(request: StrictRequest, result: Any, success: int) -> "JsonRespons
             request.exchange.error = result.problem.code
         location = (b"location", result.address.encode())
         cookies = [cookie.to_encoded_header() for cookie in result.cookies]
-        return JsonResponse(success, b"", [location, (b"cache-control", b"no-store"), *cookies])
+        return JsonResponse(SEE_OTHER, b"", [location, (b"cache-control", b"no-store"), *cookies])
     if isinstance(result, Answer):
-        headers += [cookie.to_encoded_header() for cookie in result.cookies]
+        headers += [*result.headers, *(cookie.to_encoded_header() for cookie in result.cookies)]
         result = result.body
     if isinstance(result, Stream):
         return StreamResponse(success, result)
+    if isinstance(result, Content):
+        return ContentResponse(request, result)  # type: ignore[return-value]  # another way to answer
     if result is None:
         return JsonResponse(success, b"", headers)
     version = getattr(result, "version", None)
@@ -435,7 +479,7 @@ def _sign(endpoint: Callable[..., Any], function: Handler, hints: dict[str, Any]
         annotation = _marked("workspace", WorkspaceName, path)
         parameters.append(inspect.Parameter("workspace", keyword_only, annotation=annotation))
     for name, parameter in inner.items():
-        if name not in {"context", "request", "version"}:
+        if name not in {"context", "request", "version", "work", "body"}:
             parameters.append(parameter.replace(kind=keyword_only, annotation=_marked(name, hints[name], path)))
     result = Response[_body_of(hints)]  # type: ignore[valid-type, misc]
     endpoint.__name__ = function.__name__
@@ -470,7 +514,7 @@ def _body_of(hints: dict[str, Any]) -> Any:  # noqa: ANN401
     """Return the type of what a handler answers with, None for nothing."""
     answer = hints.get("return")
     body = get_args(answer)[0] if get_origin(answer) is Answer else answer
-    if body is Stream:
+    if body is Stream or Content in {body, *get_args(body)}:
         return str
     return None if body is type(None) or body is Redirect else body
 

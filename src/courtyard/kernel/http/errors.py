@@ -60,3 +60,26 @@ class CsrfFailed(Problem):
     code = "csrf_failed"
     status = 403
     title = "The CSRF token is missing or wrong"
+
+
+class UploadTooSlow(Problem):
+    """Nothing of the body has come for too long, or all of it takes too long."""
+
+    code = "upload_too_slow"
+    status = 408
+    title = "The upload is too slow"
+
+    def __init__(self) -> None:
+        # Nobody waits for the rest.
+        super().__init__(headers={"Connection": "close"})
+
+
+class RangeNotSatisfiable(Problem):
+    """The range begins behind the end."""
+
+    code = "range_not_satisfiable"
+    status = 416
+    title = "There is nothing in this range"
+
+    def __init__(self, size: int = 0) -> None:
+        super().__init__(headers={"Content-Range": f"bytes */{size}"})

@@ -1,5 +1,6 @@
 """One request and its answer: what the edge knows of it before and after the framework has its turn."""
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -30,9 +31,10 @@ class Exchange:
         error: the code of the problem that was the answer.
         headers: of the answer, whatever it is.
         body: of the request, once it has been read.
+        deadline: of the answer, where there is one.
     """
 
-    __slots__ = ("account_id", "address", "body", "error", "headers", "principal", "request_id", "runtime")
+    __slots__ = ("account_id", "address", "body", "deadline", "error", "headers", "principal", "request_id", "runtime")
 
     def __init__(self, runtime: Runtime, request_id: str, address: str = "") -> None:
         self.runtime = runtime
@@ -43,6 +45,12 @@ class Exchange:
         self.error: str | None = None
         self.headers: list[tuple[bytes, bytes]] = []
         self.body = b""
+        self.deadline: asyncio.Timeout | None = None
+
+    def prolong(self, seconds: float) -> None:
+        """Allow so much time from now on, for a request that still gets somewhere."""
+        if self.deadline is not None:
+            self.deadline.reschedule(asyncio.get_running_loop().time() + seconds)
 
 
 def bind(scope: Scope, exchange: Exchange) -> None:

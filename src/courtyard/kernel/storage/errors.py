@@ -10,5 +10,12 @@ class StorageUnavailable(Unavailable):
     title = "The storage of files is temporarily unavailable"
 
 
+class TooManyUploads(Unavailable):
+    """This server takes in as many files as it can."""
+
+    code = "too_many_uploads"
+    title = "Too many uploads at once"
+
+
 class Missing(Exception):
     """Nothing is stored under the key."""

@@ -1,0 +1,131 @@
+"""The statements that change files. What two do at once is decided by the database, in the condition of each."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, LargeBinary, String, Uuid, and_, bindparam, delete, or_, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert as insert_unless_there
+
+from courtyard.kernel.context import Context
+from courtyard.kernel.database import WORKSPACE, AnyOf, Database, Prepared, UtcDateTime
+from courtyard.kernel.files.models import FileRow
+
+
+def _bound(name: str, kind: Any) -> Any:  # noqa: ANN401 - SQLAlchemy's types
+    return bindparam(name, type_=kind, required=True)
+
+
+_THIS = (FileRow.workspace_id == WORKSPACE, FileRow.id == _bound("id", Uuid()))
+_KIND = FileRow.kind == _bound("kind", String())
+_UPLOADING, _READY = FileRow.state == "uploading", FileRow.state == "ready"
+
+_CLAIM = Prepared(
+    insert_unless_there(FileRow)
+    .values(
+        workspace_id=WORKSPACE,
+        state="uploading",
+        id=_bound("id", Uuid()),
+        owner_id=_bound("owner_id", Uuid()),
+        kind=_bound("kind", String()),
+        name=_bound("name", String()),
+        content_type=_bound("content_type", String()),
+        size_bytes=_bound("size_bytes", BigInteger()),
+        upload_key=_bound("upload_key", String()),
+        created_at=_bound("created_at", UtcDateTime()),
+    )
+    .on_conflict_do_nothing()
+)
+_FINISH = Prepared(
+    update(FileRow)
+    .where(*_THIS, _UPLOADING)
+    .values(
+        state="ready",
+        size_bytes=_bound("size_bytes", BigInteger()),
+        sha256=_bound("sha256", LargeBinary()),
+        received_sha256=_bound("received_sha256", LargeBinary()),
+        width=_bound("width", BigInteger()),
+        height=_bound("height", BigInteger()),
+    )
+)
+_ABANDON = Prepared(delete(FileRow).where(*_THIS, _UPLOADING))
+_ATTACH = Prepared(
+    update(FileRow)
+    .where(
+        FileRow.workspace_id == WORKSPACE,
+        _READY,
+        _KIND,
+        FileRow.owner_id == _bound("owner_id", Uuid()),
+        FileRow.attached_id.is_(None),
+        AnyOf(FileRow.id.expression, "ids"),
+    )
+    .values(attached_id=_bound("attached_id", Uuid()))
+)
+_REMOVE = Prepared(update(FileRow).where(*_THIS, _READY).values(state="removed"))
+_DETACH = Prepared(
+    update(FileRow)
+    .where(FileRow.workspace_id == WORKSPACE, _READY, _KIND, AnyOf(FileRow.attached_id.expression, "attached_ids"))
+    .values(state="removed")
+)
+# What became part of nothing in time, and uploads whose process has died. Whoever attaches or finishes one at the same
+# time holds its row: then the condition is looked at again, and does not hold.
+_OVER = or_(
+    and_(_READY, FileRow.attached_id.is_(None), FileRow.created_at < _bound("unattached_before", UtcDateTime())),
+    and_(_UPLOADING, FileRow.created_at < _bound("uploading_before", UtcDateTime())),
+)
+_EXPIRE = Prepared(
+    update(FileRow)
+    .where(
+        _OVER,
+        tuple_(FileRow.workspace_id, FileRow.id).in_(
+            select(FileRow.workspace_id, FileRow.id).where(_OVER).limit(_bound("limit", BigInteger()))
+        ),
+    )
+    .values(state="removed")
+    .returning(FileRow.id),
+    UUID,
+    across_workspaces=True,
+)
+_FORGET = Prepared(delete(FileRow).where(*_THIS, FileRow.state == "removed"))
+
+
+async def claim(context: Context, file_id: UUID, **values: Any) -> bool:
+    """Write that a file is being uploaded; False where the same upload is known by its key."""
+    return bool(await context.db.execute(_CLAIM, id=file_id, created_at=context.now, **values))
+
+
+async def finish(context: Context, file_id: UUID, **values: Any) -> bool:
+    """Let a file that is stored be seen; False where its upload was cleared away meanwhile."""
+    return bool(await context.db.execute(_FINISH, id=file_id, **values))
+
+
+async def abandon(context: Context, file_id: UUID) -> bool:
+    """Forget an upload that has not ended; False where it has."""
+    return bool(await context.db.execute(_ABANDON, id=file_id))
+
+
+async def attach(context: Context, file_ids: list[UUID], kind: str, attached_id: UUID) -> int:
+    """Make files of the caller part of a thing; return how many of them could be."""
+    values = {"ids": file_ids, "kind": kind, "attached_id": attached_id, "owner_id": context.account_id}
+    return await context.db.execute(_ATTACH, **values)
+
+
+async def remove(context: Context, file_id: UUID) -> bool:
+    """Let a file be seen no more."""
+    return bool(await context.db.execute(_REMOVE, id=file_id))
+
+
+async def detach(context: Context, kind: str, attached_ids: list[UUID]) -> int:
+    """Let the files of things be seen no more; return how many there were."""
+    return await context.db.execute(_DETACH, kind=kind, attached_ids=attached_ids)
+
+
+async def expire(database: Database, unattached_before: datetime, uploading_before: datetime, limit: int) -> int:
+    """Let files of a database be seen no more that became part of nothing, or were never finished."""
+    values = {"unattached_before": unattached_before, "uploading_before": uploading_before, "limit": limit}
+    return len(await database.fetch(_EXPIRE, values, writers=True))
+
+
+async def forget(context: Context, file_id: UUID) -> bool:
+    """Forget a file that is not stored any more; False where somebody else has."""
+    return bool(await context.db.execute(_FORGET, id=file_id))

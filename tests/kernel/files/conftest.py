@@ -1,0 +1,210 @@
+"""An application with files, installed beside the others: an album, whose pages everybody or nobody may see."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from uuid import UUID
+
+import pytest
+
+import courtyard.server
+from courtyard.kernel.application import Application, Role
+from courtyard.kernel.context import EVERYBODY, Context, ReadContext
+from courtyard.kernel.errors import NotFound
+from courtyard.kernel.files import FileKind, attach, detach
+from courtyard.kernel.ids import new_id
+from courtyard.kernel.settings import Settings
+from courtyard.kernel.storage import Storage
+from tests.conftest import ServerFactory
+from tests.factories import Factory, Person, Workspace, ok
+from tests.running import RunningServer, make_settings
+from tests.services import Databases, Kind
+
+MIB = 1 << 20
+PAGES: dict[UUID, set[UUID]] = {}
+
+
+async def may_see(context: ReadContext, page_id: UUID) -> None:
+    """Let those see a page who are on its list."""
+    if context.account_id not in PAGES.get(page_id, set()):
+        raise NotFound
+
+
+PAPER = FileKind(
+    name="album.paper",
+    description="Anything, on a page of an album.",
+    permission="album.paper.upload",
+    authorise=may_see,
+    content_types=frozenset({"*/*"}),
+    max_bytes=4 * MIB,
+)
+PICTURE = FileKind(
+    name="album.picture",
+    description="A picture on a page of an album.",
+    permission="album.paper.upload",
+    authorise=may_see,
+    content_types=frozenset({"image/*"}),
+    max_bytes=32 * MIB,
+    thumbnails={"small": 64, "large": 400},
+)
+SECRET = FileKind(
+    name="album.secret",
+    description="What only owners of workspaces put there.",
+    permission="album.secret.upload",
+    authorise=may_see,
+    content_types=frozenset({"*/*"}),
+    max_bytes=2_000 * MIB,
+)
+ALBUM = Application(
+    name="album",
+    description="Pages with files.",
+    permissions={"album.paper.upload": "Put something there.", "album.secret.upload": "Put secrets there."},
+    roles={
+        EVERYBODY: Role(description="", permissions=frozenset({"album.paper.upload"}), assignable=False),
+        "owner": Role(description="", permissions=frozenset({"album.secret.upload"})),
+    },
+    files=(PAPER, PICTURE, SECRET),
+)
+
+
+@pytest.fixture(autouse=True)
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Install the application in the servers that a test starts."""
+    parts = courtyard.server.parts
+
+    def with_album(settings: Settings) -> list[Application]:
+        return [*parts(settings), ALBUM]
+
+    monkeypatch.setattr(courtyard.server, "parts", with_album)
+
+
+@dataclass
+class Files:
+    """A server, and a workspace in it.
+
+    Attributes:
+        server: which runs.
+        make: makes people there.
+        workspace: with its owner.
+    """
+
+    server: RunningServer
+    make: Factory
+    workspace: Workspace
+    _sent: int = field(default=0)
+
+    @property
+    def path(self) -> str:
+        """Where the files of the workspace are."""
+        return f"{self.workspace.path}/files"
+
+    @property
+    def owner(self) -> Person:
+        """Of the workspace."""
+        return self.workspace.owner
+
+    async def upload(
+        self,
+        content: bytes,
+        *,
+        person: Person | None = None,
+        kind: str = "album.paper",
+        name: str = "a.bin",
+        **more: Any,
+    ) -> dict[str, Any]:
+        """Upload a file, and return what is known of it."""
+        http = (person or self.owner).http
+        answer: dict[str, Any] = ok(
+            await http.post(self.path, params={"kind": kind, "name": name}, content=content, **more)
+        )
+        return answer
+
+    async def context(self, person: Person | None = None) -> Context:
+        """Open a context of somebody in the workspace."""
+        runtime, person = self.server.runtime, person or self.owner
+        principal = await runtime.identity.authenticate(runtime, person.token)
+        access = await runtime.identity.access(runtime, principal, self.workspace.slug)
+        return Context(runtime, principal, access, "test")
+
+    async def put_on_page(self, *file_ids: str, readers: set[UUID], kind: FileKind = PAPER) -> UUID:
+        """Make a page with files of the owner, and return its id."""
+        page_id = new_id()
+        PAGES[page_id] = readers
+        context = await self.context()
+        try:
+            await attach(context, kind, [UUID(each) for each in file_ids], page_id)
+            await context.commit()
+        finally:
+            await context.rollback()
+        return page_id
+
+    async def remove_page(self, page_id: UUID, kind: FileKind = PAPER) -> None:
+        """Remove a page."""
+        context = await self.context()
+        try:
+            await detach(context, kind, [page_id])
+            await context.commit()
+        finally:
+            await context.rollback()
+
+    async def storage(self) -> Storage:
+        """Return where the bytes are."""
+        return await self.server.runtime.storage.storage_of(self.workspace.id)
+
+    async def keys(self) -> list[str]:
+        """Return what is stored for this workspace."""
+        storage = await self.storage()
+        listed = [one.key async for lot in storage.everything() for one in lot]
+        return sorted(key for key in listed if key.startswith(str(self.workspace.id)))
+
+    async def used(self) -> int:
+        """Return how many bytes of its quota the workspace has."""
+        quotas = ok(await self.owner.http.get(f"{self.workspace.path}/quotas"))
+        (use,) = [quota["used"] for quota in quotas if quota["name"] == "files.bytes"]
+        return int(use)
+
+
+class FilesFactory(Protocol):
+    """Starts servers with files."""
+
+    async def __call__(self, **sections: Mapping[str, Any]) -> Files:
+        """Start one, with changes to its settings, and make a workspace."""
+        ...
+
+
+@pytest.fixture
+async def files_on(server_factory: ServerFactory) -> AsyncIterator[FilesFactory]:
+    """Starts servers with files."""
+    factories: list[Factory] = []
+
+    async def start(**sections: Any) -> Files:
+        server = await server_factory(**sections)
+        make = Factory(server)
+        factories.append(make)
+        return Files(server, make, await make.workspace())
+
+    yield start
+    for each in factories:
+        await each.close()
+
+
+@pytest.fixture(scope="module")
+async def shared() -> AsyncIterator[dict[Kind, RunningServer]]:
+    """The servers that the tests of a module share."""
+    started: dict[Kind, RunningServer] = {}
+    yield started
+    for each in started.values():
+        await each.stop()
+
+
+@pytest.fixture
+async def files(shared: dict[Kind, RunningServer], databases: Databases, database_kind: Kind) -> AsyncIterator[Files]:
+    """A workspace of one's own, on a server with files, on either database."""
+    if database_kind not in shared:
+        url = await databases.shared(database_kind)
+        server = RunningServer(make_settings(databases.data_dir(url), url))
+        await server.start()
+        shared[database_kind] = server
+    make = Factory(shared[database_kind])
+    yield Files(make.server, make, await make.workspace())
+    await make.close()
