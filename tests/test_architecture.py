@@ -77,6 +77,7 @@ SIDE_DOORS = {
     "courtyard.kernel.database.migrations",
     "courtyard.kernel.database.migrator",
     "courtyard.kernel.mail.cli",
+    "courtyard.kernel.tasks.cli",
     "courtyard.kernel.relocation.cli",
 }
 COMMANDS = {

@@ -286,6 +286,22 @@ def mail(context: typer.Context) -> None:
 
 
 @app.command(context_settings=PASS_ON, add_help_option=False)
+def tasks(context: typer.Context) -> None:
+    """See background work, cancel it, have it done again."""
+    from courtyard.kernel.tasks.cli import commands  # noqa: PLC0415
+
+    typer.main.get_command(commands(_working))(args=context.args, prog_name=context.command_path)
+
+
+@app.command(context_settings=PASS_ON, add_help_option=False)
+def schedules(context: typer.Context) -> None:
+    """See what is done again and again, and have it done now."""
+    from courtyard.kernel.tasks.cli import schedule_commands  # noqa: PLC0415
+
+    typer.main.get_command(schedule_commands(_working))(args=context.args, prog_name=context.command_path)
+
+
+@app.command(context_settings=PASS_ON, add_help_option=False)
 def keys(context: typer.Context) -> None:
     """List keys, and let new ones take over."""
     from courtyard.keys import commands  # noqa: PLC0415

@@ -28,7 +28,7 @@ from courtyard.kernel.runtime import Runtime
 from courtyard.kernel.settings import Settings, load_settings
 from courtyard.kernel.shards import PLACEMENTS_CHANNEL, placements, shards
 from courtyard.kernel.storage import StoragePlacement
-from courtyard.kernel.tasks import TASKS_CHANNEL, Runner, Scheduler, tasks
+from courtyard.kernel.tasks import TASKS_CHANNEL, Runner, Scheduler, operations, tasks
 from courtyard.kernel.telemetry import configure_logs, configure_traces, end_traces
 from courtyard.kernel.trail import Origin
 from courtyard.kernel.workspaces import DatabaseIdentity, clean_up, workspaces
@@ -40,7 +40,21 @@ KEY_WATCH_SECONDS = 1.0
 PRUNE_SECONDS = 3_600.0
 
 # In the order in which their tables are made.
-KERNEL = (accounts, workspaces, placements, shards, quotas, files, events, idempotency, tasks, mail, realtime, audit)
+KERNEL = (
+    accounts,
+    workspaces,
+    placements,
+    shards,
+    quotas,
+    files,
+    events,
+    idempotency,
+    tasks,
+    operations,
+    mail,
+    realtime,
+    audit,
+)
 
 
 def parts(settings: Settings) -> list[Application]:

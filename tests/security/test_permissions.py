@@ -20,7 +20,14 @@ from courtyard.server import Server
 from tests.conftest import Servers
 from tests.factories import PASSWORD, Conversation, Factory, Person, Workspace, ok, unique
 from tests.mailbox import Mailbox, ReceivedMail
-from tests.security import asking_credentials, asking_files, asking_for_roles, asking_providers, asking_workspaces
+from tests.security import (
+    asking_credentials,
+    asking_files,
+    asking_for_roles,
+    asking_providers,
+    asking_tasks,
+    asking_workspaces,
+)
 from tests.services import Kind
 from tests.sockets import Socket
 
@@ -129,7 +136,7 @@ ASK |= {
     "get_metrics": site("/metrics"),
     **asking_providers.ASK,
 }
-ASK |= asking_credentials.ASK | asking_files.ASK | asking_workspaces.ASK
+ASK |= asking_credentials.ASK | asking_files.ASK | asking_tasks.ASK | asking_workspaces.ASK
 
 
 @asks
@@ -428,7 +435,11 @@ calls("chat.conversation.claim", conversation_id="{id}")
 calls("chat.conversation.close", conversation_id="{id}")
 calls("chat.message.send", claimed=True, conversation_id="{id}", text="hello")
 
-TOPICS = {"chat.conversation": TOPIC, "chat.queue": "chat.queue"}
+TOPICS = {
+    "chat.conversation": TOPIC,
+    "chat.queue": "chat.queue",
+    "operations.operation": "operations.operation:{operation}",
+}
 
 
 def told(answer: dict[str, Any]) -> str:
@@ -462,8 +473,9 @@ async def test_every_event_and_topic_answers_everybody_as_the_table_says(cast: C
         for event, call in CALL.items():
             found[f"socket {event}"][identity] = told(await call(cast, identity, socket))
         for topic, name in TOPICS.items():
-            conversation = await cast.conversation(identity)
-            payload = {"workspace": cast.workspace.slug, "topic": name.format(id=conversation.id)}
+            conversation, operation = await cast.conversation(identity), await asking_tasks.make_task(cast, identity)
+            topic_name = name.format(id=conversation.id, operation=operation)
+            payload = {"workspace": cast.workspace.slug, "topic": topic_name}
             found[f"topic {topic}"][identity] = told(await socket.call("subscribe", payload))
     assert found == {
         row: {identity: answer for identity, answer in answers.items() if identity != "nobody"}
@@ -479,6 +491,7 @@ async def test_ids_of_another_workspace_lead_nowhere_under_ones_own(cast: Cast) 
     home = cast.elsewhere.path
     path = f"{cast.elsewhere.conversations}/{conversation.id}"
     entry = ok(await cast.people["owner"].http.get(f"{cast.workspace.path}/audit?limit=1"))["items"][0]
+    task_id = await asking_tasks.make_task(cast, "owner")
     answers = [
         await owner.http.get(path),
         await owner.http.get(f"{path}/messages"),
@@ -489,6 +502,11 @@ async def test_ids_of_another_workspace_lead_nowhere_under_ones_own(cast: Cast) 
         await owner.http.patch(f"{home}/members/{cast.people['volunteer'].id}", json={"roles": ["member"]}),
         await owner.http.delete(f"{home}/members/{cast.people['volunteer'].id}"),
         await owner.http.get(f"{home}/audit/{entry['id']}"),
+        await owner.http.get(f"{home}/tasks/{task_id}"),
+        await owner.http.post(f"{home}/tasks/{task_id}/cancel"),
+        await owner.http.get(f"/operations/{task_id}"),
+        await owner.http.get(f"/operations/{task_id}/events"),
+        await owner.http.post(f"/operations/{task_id}/cancel"),
     ]
     assert [answer.status_code for answer in answers] == [404] * len(answers)
     socket = await cast.make.socket(owner)

@@ -8,7 +8,8 @@ import msgspec
 from courtyard.kernel.application import Application
 from courtyard.kernel.context import Context
 from courtyard.kernel.events import Event
-from courtyard.kernel.tasks import Retry, Task, task
+from courtyard.kernel.http import SIGNED_IN, Answer, post
+from courtyard.kernel.tasks import Operation, Retry, Task, accepted, enqueue, task
 
 EFFECTS = "probe.effects"
 QUICK = Retry(attempts=3, first_pause_seconds=10, longest_pause_seconds=60, jitter=0)
@@ -72,6 +73,18 @@ async def nothing(context: Context, payload: Key) -> None:
     """Do nothing at all."""
 
 
-TASKS: tuple[Task[Any], ...] = (act, act_briefly, act_two_at_once, act_apart, leave, nothing)
+@task(name="probe.operate", retry=QUICK, operation=True)
+async def operate(context: Context, payload: Key) -> Any:  # noqa: ANN401
+    """Follow a script, while somebody waits."""
+    return await SCRIPTS[payload.key](context)
 
-application = Application(name="probe", description="Tasks for tests.", events=(Done,), tasks=TASKS)
+
+@post("/workspaces/{workspace:str}/probe/operations", permission=SIGNED_IN, status=202)
+async def begin(context: Context, data: Key) -> Answer[Operation]:
+    """Begin an operation."""
+    return await accepted(context, await enqueue(context, operate, data))
+
+
+TASKS: tuple[Task[Any], ...] = (act, act_briefly, act_two_at_once, act_apart, leave, nothing, operate)
+
+application = Application(name="probe", description="Tasks for tests.", events=(Done,), routes=(begin,), tasks=TASKS)

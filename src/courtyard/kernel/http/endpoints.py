@@ -105,12 +105,12 @@ class Stream:
     Attributes:
         content: its parts. They are asked for after the commit, each when the client has taken the one before.
         media_type: what it is.
-        filename: under which a browser stores it; visible ASCII without quotes.
+        filename: under which a browser stores it; visible ASCII without quotes. None for what is not stored.
     """
 
     content: AsyncIterator[bytes]
     media_type: str
-    filename: str
+    filename: str | None = None
 
 
 @dataclass(frozen=True)
@@ -427,8 +427,9 @@ class StreamResponse(JsonResponse):
     __slots__ = ("_content",)
 
     def __init__(self, status: int, stream: Stream) -> None:
-        disposition = f'attachment; filename="{stream.filename}"'
-        headers = [(b"content-type", stream.media_type.encode()), (b"content-disposition", disposition.encode())]
+        headers = [(b"content-type", stream.media_type.encode())]
+        if stream.filename is not None:
+            headers.append((b"content-disposition", f'attachment; filename="{stream.filename}"'.encode()))
         super().__init__(status, b"", [*headers, (b"cache-control", b"no-store")])
         self._content = stream.content
 

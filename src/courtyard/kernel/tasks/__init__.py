@@ -7,11 +7,20 @@ Knows nothing of what the parts have done.
 from pathlib import Path
 
 from courtyard.kernel.application import Application
+from courtyard.kernel.events import Topic
+from courtyard.kernel.http import SIGNED_IN
+from courtyard.kernel.tasks.administration import AUDIT_NAMES
 from courtyard.kernel.tasks.declarations import Again, GiveUp, Retry, Task, task
+from courtyard.kernel.tasks.events import EVENTS, OPERATION_TOPIC
 from courtyard.kernel.tasks.models import ScheduleRow, TaskRow
+from courtyard.kernel.tasks.permissions import PERMISSIONS, ROLES
+from courtyard.kernel.tasks.progress import report
+from courtyard.kernel.tasks.queries import may_hear_operation
+from courtyard.kernel.tasks.routes import OPERATION_ROUTES, ROUTES, accepted
 from courtyard.kernel.tasks.runner import Runner
 from courtyard.kernel.tasks.scheduler import Scheduler
 from courtyard.kernel.tasks.schedules import Schedule
+from courtyard.kernel.tasks.schemas import Operation
 from courtyard.kernel.tasks.service import TASKS_CHANNEL, enqueue
 from courtyard.kernel.tasks.upkeep import SCHEDULES, TASKS
 
@@ -19,6 +28,7 @@ __all__ = [
     "TASKS_CHANNEL",
     "Again",
     "GiveUp",
+    "Operation",
     "Retry",
     "Runner",
     "Schedule",
@@ -26,7 +36,10 @@ __all__ = [
     "Scheduler",
     "Task",
     "TaskRow",
+    "accepted",
     "enqueue",
+    "operations",
+    "report",
     "task",
     "tasks",
 ]
@@ -36,6 +49,26 @@ tasks = Application(
     description="Background work.",
     models=(TaskRow, ScheduleRow),
     migrations=Path(__file__).parent / "migrations",
+    permissions=PERMISSIONS,
+    roles=ROLES,
+    routes=ROUTES,
+    audit_names=AUDIT_NAMES,
     tasks=TASKS,
     schedules=SCHEDULES,
+)
+
+operations = Application(
+    name="operations",
+    description="What takes a while, for whoever has asked for it.",
+    routes=OPERATION_ROUTES,
+    events=EVENTS,
+    topics=(
+        Topic(
+            kind=OPERATION_TOPIC,
+            description="How an operation is going, for whoever has asked for it.",
+            permission=SIGNED_IN,
+            authorise=may_hear_operation,
+            has_id=True,
+        ),
+    ),
 )

@@ -4,18 +4,21 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import structlog
 
 from courtyard.kernel.context import Access
-from courtyard.kernel.database import INSTALLATION
+from courtyard.kernel.database import INSTALLATION, Prepared, UnitOfWork
 from courtyard.kernel.errors import Problem, ProblemDocument
 from courtyard.kernel.redaction import redacted_text
 from courtyard.kernel.runtime import Runtime
 from courtyard.kernel.tasks import store
 from courtyard.kernel.tasks.context import TaskContext
 from courtyard.kernel.tasks.declarations import Again, GiveUp, Task
+from courtyard.kernel.tasks.operations import tell
+from courtyard.kernel.tasks.progress import Reporter
 from courtyard.kernel.tasks.store import Claimed
 
 log = structlog.get_logger()
@@ -70,12 +73,13 @@ class Executor:
 
     async def _try(self, task: Task[Any], claimed: Claimed) -> str:
         context = TaskContext(self._runtime, claimed, await self._access(claimed))
+        reporter = context.reporter = Reporter(self._runtime, claimed)
         try:
             result = await task.function(context, task.decoder.decode(claimed.payload))
             if isinstance(result, Again):
                 next_at = self._runtime.clock.now() + timedelta(seconds=result.after_seconds)
                 statement, values = store.postponing(claimed, next_at, 0, None, self._runtime.clock.now())
-            elif result is None and context.is_untouched:
+            elif result is None and context.is_untouched and not claimed.is_operation:
                 await context.rollback()
                 if not await self._settle_empty(claimed):
                     raise TaskLost
@@ -83,10 +87,15 @@ class Executor:
             else:
                 encoded = None if result is None else _encoded(task, result)
                 statement, values = store.settling(claimed, "done", encoded, None, self._runtime.clock.now())
+            await reporter.close()
             if not await context.db.all(statement, **values):
                 raise TaskLost
+            if claimed.is_operation:
+                for envelope in await tell(context.db, claimed.id, self._runtime.clock.now()):
+                    context.recorded(envelope)
             await context.commit()
         finally:
+            await reporter.close()
             await context.rollback()
         return "postponed" if isinstance(result, Again) else "done"
 
@@ -108,14 +117,25 @@ class Executor:
         now = self._runtime.clock.now()
         pause = task.retry.pause(claimed.tries)
         statement, values = store.postponing(claimed, now + pause, claimed.tries, problem, now)
-        database = await self._runtime.placement.database_of(claimed.workspace_id)
-        held = await database.fetch(statement, values, writers=True)
-        return "postponed" if held else "lost"
+        return "postponed" if await self._write(claimed, statement, values) else "lost"
 
     async def _conclude(self, claimed: Claimed, state: str, result: bytes | None, problem: bytes | None) -> str:
         statement, values = store.settling(claimed, state, result, problem, self._runtime.clock.now())
-        database = await self._runtime.placement.database_of(claimed.workspace_id)
-        return state if await database.fetch(statement, values, writers=True) else "lost"
+        return state if await self._write(claimed, statement, values) else "lost"
+
+    async def _write(self, claimed: Claimed, statement: Prepared[UUID], values: dict[str, Any]) -> bool:
+        """Note what became of a task that has changed nothing; return whether it had not been lost."""
+        unit = UnitOfWork(self._runtime.placement, claimed.workspace_id)
+        try:
+            if not await unit.all(statement, **values):
+                return False
+            now = self._runtime.clock.now()
+            envelopes = await tell(unit, claimed.id, now) if claimed.is_operation else []
+            await unit.commit()
+        finally:
+            await unit.rollback()
+        self._runtime.dispatcher.committed(envelopes)
+        return True
 
     async def cancelled(self, claimed: Claimed) -> str:
         """Note that a task was ended because somebody wanted it to."""
@@ -125,8 +145,7 @@ class Executor:
         """Let another process do it, as if it had not been begun here."""
         now = self._runtime.clock.now()
         statement, values = store.postponing(claimed, now, claimed.tries - 1, None, now)
-        database = await self._runtime.placement.database_of(claimed.workspace_id)
-        await database.fetch(statement, values, writers=True)
+        await self._write(claimed, statement, values)
 
 
 def _said(claimed: Claimed) -> dict[str, Any]:

@@ -30,6 +30,7 @@ class TaskRow(WorkspaceBase):
         # In the order in which they are taken.
         Index("ix_task_priority_due_at", "priority", "due_at", sqlite_where=_LIVE, postgresql_where=_LIVE),
         Index("ix_task_ended_at", "ended_at", sqlite_where=_OVER, postgresql_where=_OVER),
+        Index("ix_task_operation", "id", sqlite_where=text("is_operation = 1"), postgresql_where=text("is_operation")),
         # One that waits or runs; the columns of a key that is NULL are never equal.
         Index(
             "uq_task_unique_key",

@@ -397,3 +397,75 @@ async def prune(database: Database, before: datetime, *, is_failed: bool, limit:
     """Remove rows of tasks that ended before a time, at most `limit`; return how many."""
     values = {"before": before, "is_failed": is_failed, "limit": limit}
     return len(await database.fetch(_PRUNE, values, writers=True))
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a task is."""
+
+    phase: str | None
+    percent: int | None
+    message: str | None
+
+
+_NOTE_PROGRESS = Prepared(
+    update(TaskRow)
+    .where(TaskRow.workspace_id == WORKSPACE, TaskRow.id == _ID, _HELD)
+    .values(
+        phase=bindparam("new_phase", type_=String(), required=True),
+        percent=bindparam("new_percent", type_=Integer(), required=True),
+        message=bindparam("new_message", type_=String(), required=True),
+    )
+)
+_IS_WAITING = TaskRow.state == "waiting"
+_CANCEL = Prepared(
+    update(TaskRow)
+    .where(TaskRow.workspace_id == WORKSPACE, TaskRow.id == _ID, TaskRow.due_at.is_not(None))
+    .values(
+        cancel_requested=True,
+        state=case((_IS_WAITING, "cancelled"), else_=TaskRow.state),
+        due_at=case((_IS_WAITING, None), else_=TaskRow.due_at),
+        ended_at=case((_IS_WAITING, _NOW), else_=TaskRow.ended_at),
+    )
+    .returning(TaskRow.is_operation),
+    bool,
+)
+_REPLAY = Prepared(
+    update(TaskRow)
+    .where(TaskRow.workspace_id == WORKSPACE, TaskRow.id == _ID, TaskRow.due_at.is_(None), TaskRow.state != "done")
+    .values(
+        state="waiting",
+        cancel_requested=False,
+        tries=0,
+        ready_at=_NOW,
+        due_at=_NOW,
+        started_at=None,
+        ended_at=None,
+        problem=None,
+        phase=None,
+        percent=None,
+        message=None,
+    )
+    .returning(TaskRow.id),
+    UUID,
+)
+
+
+async def note_progress(unit: UnitOfWork, claimed: Claimed, progress: Progress) -> bool:
+    """Note how far a task is; return whether it has not been lost."""
+    values = {"id": claimed.id, "held_attempt": claimed.attempt}
+    new = {f"new_{name}": value for name, value in msgspec.structs.asdict(progress).items()}
+    return bool(await unit.execute(_NOTE_PROGRESS, **values, **new))
+
+
+async def cancel(unit: UnitOfWork, task_id: UUID, now: datetime) -> bool | None:
+    """End what waits, and ask what runs to end; return whether it is an operation, None where it has ended."""
+    return await unit.first(_CANCEL, id=task_id, now=now)
+
+
+async def replay(unit: UnitOfWork, task_id: UUID, now: datetime) -> bool:
+    """Let a task that has failed, or was cancelled, wait again; return whether it is one. The last of its unit.
+
+    Raises:
+        UniqueViolation: another one with its unique key waits or runs.
+    """
+    return bool(await unit.conclude(_REPLAY, id=task_id, now=now))

@@ -57,6 +57,13 @@ def upgrade() -> None:
     )
     _index("ix_task_priority_due_at", ["priority", "due_at"], "due_at IS NOT NULL")
     _index("ix_task_ended_at", ["ended_at"], "ended_at IS NOT NULL")
+    op.create_index(
+        "ix_task_operation",
+        "task",
+        ["id"],
+        sqlite_where=sa.text("is_operation = 1"),
+        postgresql_where=sa.text("is_operation"),
+    )
     _index("uq_task_unique_key", ["workspace_id", "name", "unique_key"], "due_at IS NOT NULL", unique=True)
     _index("uq_task_slot", ["workspace_id", "name", "concurrency_key", "slot"], "slot IS NOT NULL", unique=True)
 
