@@ -109,11 +109,13 @@ async def log_in(context: Context, credentials: Credentials, arrival: Arrival) -
         await _count_failure(context, email_digest)
         _note_failure(context, stored.account_id, email_digest)
         raise WrongCredentials
+    renewed = None
+    if stored.password_hash is not None and passwords.is_outdated(stored.password_hash):
+        renewed = await passwords.hash(credentials.password)
     # It may have been changed while this one was hashed, and the sessions ended that were open then.
     if await queries.lock_password_hash(context, stored.account_id) != stored.password_hash:
         raise WrongCredentials
-    if stored.password_hash is not None and passwords.is_outdated(stored.password_hash):
-        renewed = await passwords.hash(credentials.password)
+    if renewed is not None:
         await context.db.execute(_REHASH, id=stored.account_id, old_hash=stored.password_hash, new_hash=renewed)
     await context.db.execute(_FORGIVE, email_digest=email_digest)
     return await sign_in(context, stored.account_id, arrival, "password")
