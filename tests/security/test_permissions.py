@@ -24,6 +24,7 @@ from tests.security import (
     asking_credentials,
     asking_files,
     asking_for_roles,
+    asking_mail,
     asking_providers,
     asking_tasks,
     asking_workspaces,
@@ -136,7 +137,11 @@ ASK |= {
     "get_metrics": site("/metrics"),
     **asking_providers.ASK,
 }
-ASK |= asking_credentials.ASK | asking_files.ASK | asking_tasks.ASK | asking_workspaces.ASK
+ASK |= asking_credentials.ASK
+ASK |= asking_files.ASK
+ASK |= asking_mail.ASK
+ASK |= asking_tasks.ASK
+ASK |= asking_workspaces.ASK
 
 
 @asks

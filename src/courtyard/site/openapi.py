@@ -126,6 +126,7 @@ _SUCCESS = {
     "GET": "What was asked for.",
     "POST": "What was made, or has been moved on.",
     "PATCH": "How it is now.",
+    "PUT": "How it is now.",
     "DELETE": "It is gone.",
 }
 _UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})

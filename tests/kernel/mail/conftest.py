@@ -91,6 +91,10 @@ class Scripted(Transport):
         self.most_inside = 0
 
     @override
+    async def close(self) -> None:
+        pass
+
+    @override
     async def deliver(self, message: EmailMessage, recipient: str) -> str:
         self.inside += 1
         self.most_inside = max(self.inside, self.most_inside)

@@ -20,6 +20,7 @@ from courtyard.kernel.mail.composition import compose
 from courtyard.kernel.mail.schemas import Content
 from courtyard.kernel.mail.store import Waiting
 from courtyard.kernel.mail.transports import Outbox, Smtp
+from courtyard.kernel.mail.transports.smtp import KEPT
 from courtyard.kernel.settings_sections import MailSettings, SmtpSettings
 from tests.kernel.mail.sink import PASSWORD, USERNAME, Certificate, Sink, open_sink
 
@@ -196,6 +197,52 @@ class TestSmtp:
             transport = smtp(sink, security="starttls", trusted=certificate.trusting, **wrong)
             with pytest.raises(Unavailable, match="535"):
                 await transport.deliver(mail(), TO)
+
+    async def test_a_connection_carries_the_next_mail_too(self, tmp_path: Path) -> None:
+        async with encrypted(tmp_path, login=True) as (sink, certificate):
+            login = {"username": USERNAME, "password": PASSWORD}
+            transport = smtp(sink, security="starttls", trusted=certificate.trusting, **login)
+            for number in range(5):
+                await transport.deliver(mail(number=number), TO)
+            assert (len(sink.taken), len(sink.logins)) == (5, 1)
+            await asyncio.gather(*(transport.deliver(mail(number=number), TO) for number in range(10)))
+            assert len(sink.taken) == 15
+            # As many as were needed at once, of which a few are kept.
+            assert len(transport._idle) == KEPT
+            await transport.close()
+            await transport.deliver(mail(), TO)
+            assert len(sink.taken) == 16
+            await transport.close()
+
+    async def test_a_connection_that_was_cut_meanwhile_is_made_anew(self) -> None:
+        async with open_sink() as sink:
+            transport = smtp(sink)
+            await transport.deliver(mail(number=1), TO)
+            (kept,) = transport._idle
+            assert isinstance(kept.client.transport, asyncio.Transport)
+            kept.client.transport.abort()
+            await transport.deliver(mail(number=2), TO)
+            assert len(sink.taken) == 2
+            await transport.close()
+
+    async def test_after_any_trouble_a_connection_is_not_used_again(self) -> None:
+        async with open_sink() as sink:
+            transport = smtp(sink)
+            sink.on_data = "451 later"
+            with pytest.raises(Unavailable):
+                await transport.deliver(mail(), TO)
+            assert transport._idle == []
+
+    async def test_a_connection_that_was_used_long_ago_is_left_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async with open_sink() as sink:
+            transport = smtp(sink)
+            await transport.deliver(mail(number=1), TO)
+            monkeypatch.setattr("courtyard.kernel.mail.transports.smtp.IDLE_SECONDS", 0.0)
+            (before,) = transport._idle
+            await transport.deliver(mail(number=2), TO)
+            (after,) = transport._idle
+            assert after.client is not before.client
+            await transport.close()
 
     @pytest.mark.parametrize("at", ["on_rcpt", "on_data"])
     @pytest.mark.parametrize(

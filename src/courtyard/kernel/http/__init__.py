@@ -11,7 +11,7 @@ from courtyard.kernel.http.authentication import ACCESS_COOKIE, BROWSER_COOKIE, 
 from courtyard.kernel.http.bodies import Body
 from courtyard.kernel.http.contents import Content
 from courtyard.kernel.http.edge import TRUSTED, Edge
-from courtyard.kernel.http.endpoints import API, Answer, Redirect, Stream, delete, get, patch, post
+from courtyard.kernel.http.endpoints import API, Answer, Redirect, Stream, delete, get, patch, post, put
 from courtyard.kernel.http.errors import (
     ContentTooLarge,
     HeadersTooLarge,
@@ -54,6 +54,7 @@ __all__ = [
     "idempotency",
     "patch",
     "post",
+    "put",
 ]
 
 idempotency = Application(

@@ -166,6 +166,11 @@ def patch(path: str, *, permission: str, **options: Any) -> Callable[[Handler], 
     return _route("PATCH", path, permission, status=200, **options)
 
 
+def put(path: str, *, permission: str, **options: Any) -> Callable[[Handler], HTTPRouteHandler]:
+    """Declare a handler that sets something as a whole."""
+    return _route("PUT", path, permission, status=200, **options)
+
+
 def delete(path: str, *, permission: str, **options: Any) -> Callable[[Handler], HTTPRouteHandler]:
     """Declare a handler that removes something."""
     return _route("DELETE", path, permission, status=204, **options)

@@ -1,6 +1,7 @@
 """One request and its answer: what the edge knows of it before and after the framework has its turn."""
 
 import asyncio
+from ipaddress import ip_address
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from courtyard.kernel.schema import pointer_of
 
 STATE = "courtyard"
 TOO_LARGE = 413
+FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 
 
 class Exchange:
@@ -74,6 +76,16 @@ class StrictRequest(Request[Any, Any, Any]):
         if exchange is None:
             raise RuntimeError("a request that has not come in through the edge")
         return exchange
+
+    @property
+    def is_from_this_machine(self) -> bool:
+        """Whether it comes from the machine itself, and through no proxy, which would ask for others."""
+        if self.client is None or any(name in self.headers for name in FORWARDED):
+            return False
+        try:
+            return ip_address(self.client.host).is_loopback
+        except ValueError:
+            return False
 
     @override
     async def body(self) -> bytes:

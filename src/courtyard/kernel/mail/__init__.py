@@ -1,6 +1,6 @@
 """Outgoing mail: written in the transaction of the change, delivered after its commit.
 
-Stands on the context. Knows no account: whoever sends a mail says to whom, in which language, and with what in it.
+Stands on the web layer. Knows no account: whoever sends a mail says to whom, in which language, and with what in it.
 """
 
 from pathlib import Path
@@ -8,14 +8,17 @@ from pathlib import Path
 from courtyard.kernel.application import Application
 from courtyard.kernel.mail.delivery import Delivery
 from courtyard.kernel.mail.mails import MAILS
-from courtyard.kernel.mail.models import MailRow
-from courtyard.kernel.mail.schemas import Message, Template, Value
-from courtyard.kernel.mail.service import MAIL_CHANNEL, send
+from courtyard.kernel.mail.models import MailPreferenceRow, MailRow, MailTemplateRow
+from courtyard.kernel.mail.permissions import PERMISSIONS, ROLES
+from courtyard.kernel.mail.routes import ROUTES
+from courtyard.kernel.mail.schemas import Kind, Message, Template, Value
+from courtyard.kernel.mail.service.sending import MAIL_CHANNEL, send
 from courtyard.kernel.mail.transports import Refused, Transport, Unavailable
 
 __all__ = [
     "MAIL_CHANNEL",
     "Delivery",
+    "Kind",
     "MailRow",
     "Message",
     "Refused",
@@ -30,8 +33,11 @@ __all__ = [
 mail = Application(
     name="mail",
     description="Outgoing mail.",
-    models=(MailRow,),
+    models=(MailRow, MailPreferenceRow, MailTemplateRow),
     migrations=Path(__file__).parent / "migrations",
     mails=MAILS,
     templates=Path(__file__).parent / "templates",
+    permissions=PERMISSIONS,
+    roles=ROLES,
+    routes=ROUTES,
 )

@@ -97,4 +97,8 @@ async def _send(settings: Settings, address: str, language: str) -> str:
     written = render(settings, mail, Message(to=address, template=TEST, language=language))
     waiting = Waiting(new_id(), new_id(), TEST.name, language, address, written.subject, b"", 1, now, now)
     async with asyncio.timeout(settings.mail.smtp.timeout_seconds):
-        return await transport_of(settings).deliver(compose(settings.mail, waiting, written.content), address)
+        transport = transport_of(settings)
+        try:
+            return await transport.deliver(compose(settings.mail, waiting, written.content), address)
+        finally:
+            await transport.close()

@@ -1,5 +1,6 @@
 """From a row to a message as it travels (RFC 5322)."""
 
+import hashlib
 from email import policy
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -38,6 +39,13 @@ def compose(settings: MailSettings, mail: Waiting, content: Content) -> EmailMes
     message["Auto-Submitted"] = "auto-generated"
     message["X-Auto-Response-Suppress"] = "All"
     message[TEMPLATE_HEADER] = mail.template
+    if content.thread is not None:
+        # The first mail of a thread answers nothing, and is found all the same (RFC 5322, section 3.6.4).
+        root = hashlib.sha256(f"{mail.workspace_id}:{content.thread}".encode()).hexdigest()[:32]
+        message["In-Reply-To"] = message["References"] = f"<thread.{root}@{sender_domain}>"
+    if content.unsubscribe is not None:
+        message["List-Unsubscribe"] = f"<{content.unsubscribe}>"
+        message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     message.set_content(content.text)
     message.add_alternative(content.html, subtype="html")
     message["Content-Language"] = mail.language

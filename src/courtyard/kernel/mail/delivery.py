@@ -20,7 +20,7 @@ from courtyard.kernel.events import Background, Signal
 from courtyard.kernel.mail import store
 from courtyard.kernel.mail.composition import compose
 from courtyard.kernel.mail.schemas import Content
-from courtyard.kernel.mail.service import CONTENT_COLUMN
+from courtyard.kernel.mail.service.sending import CONTENT_COLUMN
 from courtyard.kernel.mail.store import Waiting
 from courtyard.kernel.mail.transports import Refused, Transport, Unavailable, transport_of
 from courtyard.kernel.runtime import Runtime
@@ -68,6 +68,7 @@ class Delivery:
         if self._under_way:
             await asyncio.wait(self._under_way, timeout=min(FAREWELL_SECONDS, self._timeout))
         await self._background.end()
+        await self._transport.close()
 
     def heard(self, signal: Signal) -> None:
         """Take the signal that mail of a workspace was committed, in this process or in another one."""

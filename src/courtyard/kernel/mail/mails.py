@@ -3,6 +3,6 @@
 from courtyard.kernel.mail.schemas import Template
 
 # To whoever tries the settings: `courtyard mail test`.
-TEST = Template(name="mail.test")
+TEST = Template(name="mail.test", of_workspaces=False)
 
 MAILS = (TEST,)

@@ -3,10 +3,10 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Index, Integer, LargeBinary, String, text
+from sqlalchemy import CheckConstraint, Index, Integer, LargeBinary, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from courtyard.kernel.database import WorkspaceBase
+from courtyard.kernel.database import Auditable, WorkspaceBase
 
 _WAITING = text("due_at IS NOT NULL")
 
@@ -14,20 +14,26 @@ _WAITING = text("due_at IS NOT NULL")
 class MailRow(WorkspaceBase):
     """One mail to one person, rendered; its text is gone as soon as it is delivered or given up.
 
+    `suppressed` is one that was never to be sent: it is there so that somebody can be told.
+
     `due_at` is when it is tried next. While it is under way, it is when another process may take it for lost.
     """
 
     __tablename__ = "mail"
     __table_args__ = (
-        CheckConstraint("state IN ('queued', 'sending', 'sent', 'failed')", name="state"),
-        CheckConstraint("(due_at IS NULL) = (state IN ('sent', 'failed'))", name="due_at"),
+        CheckConstraint("state IN ('queued', 'sending', 'sent', 'failed', 'suppressed')", name="state"),
+        CheckConstraint("(due_at IS NULL) = (state IN ('sent', 'failed', 'suppressed'))", name="due_at"),
         # Links and codes let people in, so they do not outlive the delivery.
         CheckConstraint("(due_at IS NULL) = (content IS NULL)", name="content"),
+        # What has somebody been sent lately, and what became of it.
+        Index(None, "workspace_id", "recipient", "created_at"),
         Index("ix_mail_due_at", "due_at", sqlite_where=_WAITING, postgresql_where=_WAITING),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     template: Mapped[str] = mapped_column(String(100))
+    # What it is about, where that can be turned off.
+    kind: Mapped[str | None] = mapped_column(String(100))
     language: Mapped[str] = mapped_column(String(16))
     recipient: Mapped[str] = mapped_column(String(254))
     subject: Mapped[str] = mapped_column(String(998))
@@ -42,3 +48,28 @@ class MailRow(WorkspaceBase):
     # After this it is not tried again.
     expires_at: Mapped[datetime]
     settled_at: Mapped[datetime | None]
+
+
+class MailPreferenceRow(WorkspaceBase):
+    """That somebody has said whether they want mails of a kind. Without a row they do."""
+
+    __tablename__ = "mail_preference"
+
+    # The id of an account or, of who has none, an address.
+    subject: Mapped[str] = mapped_column(String(254), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(100), primary_key=True)
+    wanted: Mapped[bool]
+    changed_at: Mapped[datetime]
+
+
+class MailTemplateRow(Auditable, WorkspaceBase):
+    """How a workspace says a mail in a language, in words of its own."""
+
+    __tablename__ = "mail_template"
+
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    language: Mapped[str] = mapped_column(String(16), primary_key=True)
+    subject: Mapped[str] = mapped_column(String(200))
+    text: Mapped[str] = mapped_column(Text)
+    version: Mapped[int] = mapped_column(default=1)
+    changed_at: Mapped[datetime]

@@ -2,11 +2,13 @@
 
 import re
 import unicodedata
+from collections.abc import Callable
 from datetime import date, datetime
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
+import css_inline
 import jinja2
 from babel import Locale
 from babel.dates import format_date, format_datetime, get_timezone
@@ -15,7 +17,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from courtyard.kernel.application import Application
 from courtyard.kernel.languages import translations
-from courtyard.kernel.mail.schemas import Content, Message, Rendered, Value
+from courtyard.kernel.mail import authoring
+from courtyard.kernel.mail.schemas import Content, Message, Rendered, Value, Words
 from courtyard.kernel.settings import Settings
 
 LAYOUTS: Final = Path(__file__).parent / "templates"
@@ -23,6 +26,8 @@ LAYOUTS: Final = Path(__file__).parent / "templates"
 MAX_TEXT: Final = 100
 LINK: Final = "link"
 
+# Many mail programs read the styles of elements alone. What depends on the reader stays in the head.
+_INLINER: Final = css_inline.CSSInliner(keep_style_tags=False, keep_at_rules=True, load_remote_stylesheets=False)
 _BLANK: Final = re.compile(r"\s+")
 _BLANK_LINES: Final = re.compile(r"\n{3,}")
 _WEB_ADDRESS: Final = re.compile(r"https?://[!-~]+")
@@ -36,13 +41,17 @@ _TURNS: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u206
 _WORD_JOINER: Final = "\N{WORD JOINER}"
 
 
-def render(settings: Settings, part: Application, message: Message) -> Rendered:
+def render(
+    settings: Settings, part: Application, message: Message, *, own: Words | None = None, stop: str | None = None
+) -> Rendered:
     """Return a message as its receiver will read it.
 
     Args:
         settings: name and address of the service, which the mail is signed with.
         part: whose template it is.
         message: what to say, to whom.
+        own: how a workspace says it, in the place of the template.
+        stop: the address of the page on which no more such mails can be asked for; None where they cannot.
 
     Raises:
         ValueError: the template is not one of the part, a field is missing, too many, or no link, or the language is
@@ -62,13 +71,26 @@ def render(settings: Settings, part: Application, message: Message) -> Rendered:
         "home": settings.public_url,
         "language": message.language,
         "time_zone": message.time_zone,
+        "stop": stop,
     }
     text = environment.get_template(f"{part.name}.{name}.txt.jinja")
     html = environment.get_template(f"{part.name}.{name}.html.jinja")
-    subject = "".join(text.blocks["subject"](text.new_context(values)))
+    if own is None:
+        subject = "".join(text.blocks["subject"](text.new_context(values)))
+        written, page = text.render(values), partial(html.render, values)
+    else:
+        filters = _filters(Locale.parse(message.language), message.time_zone)
+        subject = authoring.as_text(own.subject, filters, values)
+        # In the place of the body: what stands around it stays that of the template.
+        body = authoring.as_text(own.text, filters, values)
+        written = environment.get_template("mail.own.txt.jinja").render({**values, "around": text, "own": body})
+        markup = authoring.as_page(own.text, filters, values)
+        page = partial(
+            environment.get_template("mail.own.html.jinja").render, {**values, "around": html, "own": markup}
+        )
     subject = _BLANK.sub(" ", subject).strip()
-    written = _BLANK_LINES.sub("\n\n", text.render(values)).strip() + "\n"
-    return Rendered(subject, Content(written, html.render(values, subject=subject)))
+    content = Content(_BLANK_LINES.sub("\n\n", written).strip() + "\n", _INLINER.inline(page(subject=subject)))
+    return Rendered(subject, content)
 
 
 @cache
@@ -86,21 +108,27 @@ def _environment(name: str, folder: Path, language: str) -> jinja2.Environment:
     # With the new style, what is put into a translated sentence is escaped as everything else is.
     environment.install_gettext_translations(translations(language), newstyle=True)  # type: ignore[attr-defined]
     locale = Locale.parse(language)
-    environment.filters |= {
+    environment.filters |= _filters(locale, "UTC")
+    environment.filters["datetime"] = jinja2.pass_context(
+        lambda context, moment: _datetime(locale, context["time_zone"], moment)
+    )
+    return environment
+
+
+def _filters(locale: Locale, time_zone: str) -> dict[str, Callable[[Any], str]]:
+    return {
         "number": partial(format_decimal, locale=locale),
         "date": partial(_date, locale),
-        "datetime": jinja2.pass_context(partial(_datetime, locale)),
+        "datetime": partial(_datetime, locale, time_zone),
     }
-    return environment
 
 
 def _date(locale: Locale, moment: date) -> str:
     return format_date(moment, "long", locale=locale)
 
 
-def _datetime(locale: Locale, context: jinja2.runtime.Context, moment: datetime) -> str:
-    zone = context["time_zone"]
-    return f"{format_datetime(moment, 'long', tzinfo=get_timezone(zone), locale=locale)}"
+def _datetime(locale: Locale, time_zone: str, moment: datetime) -> str:
+    return f"{format_datetime(moment, 'long', tzinfo=get_timezone(time_zone), locale=locale)}"
 
 
 def _plain(value: Value) -> Any:  # noqa: ANN401 - as it came, unless it is text

@@ -1,9 +1,15 @@
 """What workspaces write to people. `link` leads to a page of the server."""
 
-from courtyard.kernel.mail import Template
+from courtyard.kernel.mail import Kind, Template
+
+INVITATIONS = Kind(name="workspaces.invitations", description="Invitations to workspaces.")
 
 # The message is a line of the inviter's, or None.
-INVITATION = Template(name="workspaces.invitation", fields=("workspace", "inviter", "role", "message", "link", "days"))
+INVITATION = Template(
+    name="workspaces.invitation",
+    fields=("workspace", "inviter", "role", "message", "link", "days"),
+    kind=INVITATIONS,
+)
 # `owner` is who offers.
 OWNERSHIP_OFFERED = Template(name="workspaces.ownership_offered", fields=("workspace", "owner", "link", "days"))
 # To both.

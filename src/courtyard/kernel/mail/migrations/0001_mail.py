@@ -15,6 +15,7 @@ def upgrade() -> None:
         sa.Column("workspace_id", sa.Uuid(), nullable=False),
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("template", sa.String(100), nullable=False),
+        sa.Column("kind", sa.String(100)),
         sa.Column("language", sa.String(16), nullable=False),
         sa.Column("recipient", sa.String(254), nullable=False),
         sa.Column("subject", sa.String(998), nullable=False),
@@ -26,14 +27,37 @@ def upgrade() -> None:
         sa.Column("due_at", UtcDateTime()),
         sa.Column("expires_at", UtcDateTime(), nullable=False),
         sa.Column("settled_at", UtcDateTime()),
-        sa.CheckConstraint("state IN ('queued', 'sending', 'sent', 'failed')", name="ck_mail_state"),
-        sa.CheckConstraint("(due_at IS NULL) = (state IN ('sent', 'failed'))", name="ck_mail_due_at"),
+        sa.CheckConstraint("state IN ('queued', 'sending', 'sent', 'failed', 'suppressed')", name="ck_mail_state"),
+        sa.CheckConstraint("(due_at IS NULL) = (state IN ('sent', 'failed', 'suppressed'))", name="ck_mail_due_at"),
         sa.CheckConstraint("(due_at IS NULL) = (content IS NULL)", name="ck_mail_content"),
         sa.PrimaryKeyConstraint("workspace_id", "id", name="pk_mail"),
     )
     waiting = sa.text("due_at IS NOT NULL")
     op.create_index("ix_mail_due_at", "mail", ["due_at"], sqlite_where=waiting, postgresql_where=waiting)
+    op.create_index("ix_mail_workspace_id_recipient_created_at", "mail", ["workspace_id", "recipient", "created_at"])
+    op.create_table(
+        "mail_preference",
+        sa.Column("workspace_id", sa.Uuid(), nullable=False),
+        sa.Column("subject", sa.String(254), nullable=False),
+        sa.Column("kind", sa.String(100), nullable=False),
+        sa.Column("wanted", sa.Boolean(), nullable=False),
+        sa.Column("changed_at", UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("workspace_id", "subject", "kind", name="pk_mail_preference"),
+    )
+    op.create_table(
+        "mail_template",
+        sa.Column("workspace_id", sa.Uuid(), nullable=False),
+        sa.Column("name", sa.String(100), nullable=False),
+        sa.Column("language", sa.String(16), nullable=False),
+        sa.Column("subject", sa.String(200), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("changed_at", UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("workspace_id", "name", "language", name="pk_mail_template"),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("mail_template")
+    op.drop_table("mail_preference")
     op.drop_table("mail")

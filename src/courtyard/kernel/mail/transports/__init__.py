@@ -6,12 +6,23 @@ passes `tests/kernel/mail/test_transports.py`, and has its name in `transport_of
 
 from pathlib import Path
 
-from courtyard.kernel.mail.transports.outbox import FOLDER, Outbox, files, read
+from courtyard.kernel.mail.transports.outbox import FOLDER, Outbox, files, newest_in, read
 from courtyard.kernel.mail.transports.smtp import Smtp
 from courtyard.kernel.mail.transports.transport import Refused, Transport, Unavailable
 from courtyard.kernel.settings import Settings
 
-__all__ = ["Outbox", "Refused", "Smtp", "Transport", "Unavailable", "files", "outbox_of", "read", "transport_of"]
+__all__ = [
+    "Outbox",
+    "Refused",
+    "Smtp",
+    "Transport",
+    "Unavailable",
+    "files",
+    "newest_in",
+    "outbox_of",
+    "read",
+    "transport_of",
+]
 
 
 def transport_of(settings: Settings) -> Transport:

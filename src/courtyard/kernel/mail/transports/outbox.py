@@ -12,7 +12,9 @@ from typing import Final
 import structlog
 from typing_extensions import override
 
+from courtyard.kernel.mail.schemas import OutboxMail
 from courtyard.kernel.mail.transports.transport import Transport, Unavailable
+from courtyard.kernel.schema import normalise_email
 
 log = structlog.get_logger()
 
@@ -42,6 +44,10 @@ class Outbox(Transport):
         log.info("mail.in_outbox", file=str(path))
         return path.name
 
+    @override
+    async def close(self) -> None:
+        pass
+
     def _write(self, message: EmailMessage) -> Path:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         moment = parsedate_to_datetime(message["Date"]).astimezone(UTC)
@@ -67,6 +73,34 @@ class Outbox(Transport):
 def files(folder: Path) -> list[Path]:
     """Return the mails of an outbox, the oldest first; none where there is no outbox."""
     return sorted(path for path in folder.glob(f"*{SUFFIX}") if not path.name.startswith("."))
+
+
+def newest_in(folder: Path, to: str | None, limit: int) -> list[OutboxMail]:
+    """Return the newest mails of an outbox, at most `limit`, perhaps only those to an address."""
+    found: list[OutboxMail] = []
+    for path in reversed(files(folder)):
+        if len(found) == limit:
+            break
+        try:
+            message = read(path)
+        except FileNotFoundError:
+            # The oldest go when there are too many.
+            break
+        if to is None or str(message["To"]).lower() == normalise_email(to):
+            found.append(_shown(path, message))
+    return found
+
+
+def _shown(path: Path, message: EmailMessage) -> OutboxMail:
+    text, html = (message.get_body((kind,)) for kind in ("plain", "html"))
+    return OutboxMail(
+        name=path.name,
+        to=str(message["To"]),
+        subject=str(message["Subject"]),
+        template=str(message["X-Courtyard-Template"]),
+        text="" if text is None else text.get_content().replace("\r\n", "\n"),
+        html="" if html is None else html.get_content().replace("\r\n", "\n"),
+    )
 
 
 def read(path: Path) -> EmailMessage:

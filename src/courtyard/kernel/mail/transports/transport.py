@@ -26,3 +26,7 @@ class Transport(Protocol):
             Unavailable: for now.
         """
         ...
+
+    async def close(self) -> None:
+        """Let go of what is kept open between mails."""
+        ...

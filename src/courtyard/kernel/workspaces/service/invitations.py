@@ -430,5 +430,6 @@ async def _mail(context: Context, held: Held, invitation: Invitation, mailed: ru
         message=invitation.message,
         link=mailing.link(context, "invitation", token),
         days=rules.days_left(invitation.expires_at, context.now),
+        account_id=None if known is None else known.id,
     )
     return await queries.get_invitation(context, invitation.id)

@@ -1,0 +1,1 @@
+"""What is sent, what somebody wants to be sent, and in whose words."""
