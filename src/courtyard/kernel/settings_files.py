@@ -87,10 +87,6 @@ class FileSettings(Section):
         le=365 * DAY_SECONDS,
         description="Age at which what lies in the storage without a file in the database is removed.",
     )
-    sweep_seconds: float = Field(60, ge=0.01, le=DAY_SECONDS, description="How often it is looked for removed files.")
-    orphan_sweep_seconds: float = Field(
-        21_600, ge=0.01, le=30 * DAY_SECONDS, description="How often the whole storage is looked through for orphans."
-    )
     picture_bytes: int = Field(33_554_432, ge=1_024, le=1_073_741_824, description="Longest picture.")
     picture_pixels: int = Field(
         50_000_000,

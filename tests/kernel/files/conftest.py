@@ -9,6 +9,7 @@ import pytest
 
 import courtyard.server
 from courtyard.kernel.application import Application, Role
+from courtyard.kernel.clock import Clock
 from courtyard.kernel.context import EVERYBODY, Context, ReadContext
 from courtyard.kernel.errors import NotFound
 from courtyard.kernel.files import FileKind, attach, detach
@@ -167,8 +168,8 @@ class Files:
 class FilesFactory(Protocol):
     """Starts servers with files."""
 
-    async def __call__(self, **sections: Mapping[str, Any]) -> Files:
-        """Start one, with changes to its settings, and make a workspace."""
+    async def __call__(self, *, clock: Clock | None = None, **sections: Mapping[str, Any]) -> Files:
+        """Start one, with another clock and changes to its settings, and make a workspace."""
         ...
 
 
@@ -177,8 +178,8 @@ async def files_on(server_factory: ServerFactory) -> AsyncIterator[FilesFactory]
     """Starts servers with files."""
     factories: list[Factory] = []
 
-    async def start(**sections: Any) -> Files:
-        server = await server_factory(**sections)
+    async def start(*, clock: Clock | None = None, **sections: Mapping[str, Any]) -> Files:
+        server = await server_factory(clock=clock, **sections)  # type: ignore[arg-type]  # sections alone
         make = Factory(server)
         factories.append(make)
         return Files(server, make, await make.workspace())

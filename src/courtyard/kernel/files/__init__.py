@@ -7,6 +7,7 @@ uploaded files part of its things, and lets them go with those.
 from pathlib import Path
 
 from courtyard.kernel.application import Application
+from courtyard.kernel.files.cli import commands
 from courtyard.kernel.files.models import FileRow
 from courtyard.kernel.files.permissions import PERMISSIONS, ROLES
 from courtyard.kernel.files.queries import files_of
@@ -15,6 +16,7 @@ from courtyard.kernel.files.routes import ROUTES
 from courtyard.kernel.files.rules import FileKind
 from courtyard.kernel.files.schemas import File
 from courtyard.kernel.files.service import attach, detach
+from courtyard.kernel.files.tasks import SCHEDULES, TASKS
 
 __all__ = ["File", "FileKind", "attach", "detach", "files", "files_of"]
 
@@ -27,4 +29,7 @@ files = Application(
     roles=ROLES,
     routes=ROUTES,
     quotas=QUOTAS,
+    tasks=TASKS,
+    schedules=SCHEDULES,
+    commands=commands,
 )

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, String, Uuid, bindparam, func, select
+from sqlalchemy import BigInteger, String, Uuid, and_, bindparam, func, or_, select
 
 from courtyard.kernel.context import ReadContext
 from courtyard.kernel.database import WORKSPACE, AnyOf, Database, Prepared, UtcDateTime
@@ -58,6 +58,26 @@ _BYTES = Prepared(select(func.coalesce(func.sum(FileRow.size_bytes), 0)).where(F
 _REMOVED = Prepared(
     select(FileRow.workspace_id, FileRow.id, FileRow.kind, FileRow.size_bytes)
     .where(FileRow.state == "removed")
+    .order_by(FileRow.created_at)
+    .limit(_LIMIT),
+    Due,
+    across_workspaces=True,
+)
+_OVER = Prepared(
+    select(FileRow.workspace_id, FileRow.id, FileRow.kind, FileRow.size_bytes)
+    .where(
+        or_(
+            and_(
+                _READY,
+                FileRow.attached_id.is_(None),
+                FileRow.created_at < bindparam("unattached_before", type_=UtcDateTime(), required=True),
+            ),
+            and_(
+                FileRow.state == "uploading",
+                FileRow.created_at < bindparam("uploading_before", type_=UtcDateTime(), required=True),
+            ),
+        )
+    )
     .order_by(FileRow.created_at)
     .limit(_LIMIT),
     Due,
@@ -153,6 +173,12 @@ async def files_of(context: ReadContext, kind: FileKind, ids: Sequence[UUID]) ->
 async def count_bytes(context: ReadContext) -> int:
     """Return how many bytes of files the workspace has."""
     return await context.db.one(_BYTES)
+
+
+async def over(database: Database, unattached_before: datetime, uploading_before: datetime, limit: int) -> list[Due]:
+    """Return files of a database that became part of nothing in time, or were never finished."""
+    values = {"unattached_before": unattached_before, "uploading_before": uploading_before, "limit": limit}
+    return await database.fetch(_OVER, values)
 
 
 async def removed(database: Database, limit: int) -> list[Due]:

@@ -4,11 +4,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, LargeBinary, String, Uuid, and_, bindparam, delete, or_, select, tuple_, update
+from sqlalchemy import BigInteger, LargeBinary, String, Uuid, and_, bindparam, delete, or_, update
 from sqlalchemy.dialects.postgresql import insert as insert_unless_there
 
 from courtyard.kernel.context import Context
-from courtyard.kernel.database import WORKSPACE, AnyOf, Database, Prepared, UtcDateTime
+from courtyard.kernel.database import WORKSPACE, AnyOf, Prepared, UtcDateTime
 from courtyard.kernel.files.models import FileRow
 
 
@@ -69,22 +69,18 @@ _DETACH = Prepared(
 )
 # What became part of nothing in time, and uploads whose process has died. Whoever attaches or finishes one at the same
 # time holds its row: then the condition is looked at again, and does not hold.
-_OVER = or_(
-    and_(_READY, FileRow.attached_id.is_(None), FileRow.created_at < _bound("unattached_before", UtcDateTime())),
-    and_(_UPLOADING, FileRow.created_at < _bound("uploading_before", UtcDateTime())),
-)
 _EXPIRE = Prepared(
     update(FileRow)
     .where(
-        _OVER,
-        tuple_(FileRow.workspace_id, FileRow.id).in_(
-            select(FileRow.workspace_id, FileRow.id).where(_OVER).limit(_bound("limit", BigInteger()))
+        *_THIS,
+        or_(
+            and_(
+                _READY, FileRow.attached_id.is_(None), FileRow.created_at < _bound("unattached_before", UtcDateTime())
+            ),
+            and_(_UPLOADING, FileRow.created_at < _bound("uploading_before", UtcDateTime())),
         ),
     )
     .values(state="removed")
-    .returning(FileRow.id),
-    UUID,
-    across_workspaces=True,
 )
 _FORGET = Prepared(delete(FileRow).where(*_THIS, FileRow.state == "removed"))
 
@@ -120,10 +116,10 @@ async def detach(context: Context, kind: str, attached_ids: list[UUID]) -> int:
     return await context.db.execute(_DETACH, kind=kind, attached_ids=attached_ids)
 
 
-async def expire(database: Database, unattached_before: datetime, uploading_before: datetime, limit: int) -> int:
-    """Let files of a database be seen no more that became part of nothing, or were never finished."""
-    values = {"unattached_before": unattached_before, "uploading_before": uploading_before, "limit": limit}
-    return len(await database.fetch(_EXPIRE, values, writers=True))
+async def expire(context: Context, file_id: UUID, unattached_before: datetime, uploading_before: datetime) -> bool:
+    """Let a file be seen no more that became part of nothing, or was never finished; False where it did or was."""
+    values = {"unattached_before": unattached_before, "uploading_before": uploading_before}
+    return bool(await context.db.execute(_EXPIRE, id=file_id, **values))
 
 
 async def forget(context: Context, file_id: UUID) -> bool:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from uuid import uuid4
@@ -126,6 +126,13 @@ class ObjectStorage(Storage):
                 yield [StoredObject(one["path"], one["size"], one["last_modified"]) for one in lot]
 
     @override
+    async def remove_unfinished(self, before: datetime) -> int:
+        if self._folder is None:
+            return 0
+        with _told("remove"):
+            return await asyncio.to_thread(_remove_unfinished, self._folder, before.timestamp())
+
+    @override
     async def sign(self, key: str, seconds: int) -> str | None:
         if isinstance(self._store, LocalStore):
             return None
@@ -190,3 +197,11 @@ def _sync(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _remove_unfinished(folder: Path, before: float) -> int:
+    # The library writes next to where the file will be, with a number behind `#`.
+    unfinished = [path for path in folder.rglob("*#*") if path.is_file() and path.stat().st_mtime < before]
+    for path in unfinished:
+        path.unlink(missing_ok=True)
+    return len(unfinished)

@@ -59,6 +59,13 @@ class Storage(Protocol):
         """Return all that is stored, in bounded lots."""
         ...
 
+    async def remove_unfinished(self, before: datetime) -> int:
+        """Remove what writes that were cut off before a time have left; return how much.
+
+        Only where the storage has no rule of its own for it, as buckets do.
+        """
+        ...
+
     async def sign(self, key: str, seconds: int) -> str | None:
         """Return an address at which anybody can read it for so long; None where the storage has no such addresses."""
         ...
