@@ -55,6 +55,8 @@ STATEMENT_PARTS = (
     "courtyard.kernel.database",
     "courtyard.kernel.events",
     "courtyard.kernel.http.idempotency",
+    # Its statements are made from whatever tables there are.
+    "courtyard.kernel.relocation",
 )
 EDGE = (
     "courtyard.cli",
@@ -66,6 +68,7 @@ EDGE = (
     "courtyard.kernel.database",
     "courtyard.kernel.http",
     "courtyard.kernel.realtime",
+    "courtyard.kernel.relocation",
     "courtyard.kernel.tasks",
 )
 STATEMENTS = {"delete", "insert", "select", "text", "update"}

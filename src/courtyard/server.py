@@ -24,6 +24,7 @@ from courtyard.kernel.key_watch import KeyWatch
 from courtyard.kernel.mail import MAIL_CHANNEL, Delivery, mail
 from courtyard.kernel.quotas import quotas
 from courtyard.kernel.realtime import PATH, Realtime, realtime
+from courtyard.kernel.relocation import relocation
 from courtyard.kernel.runtime import Runtime
 from courtyard.kernel.settings import Settings, load_settings
 from courtyard.kernel.shards import PLACEMENTS_CHANNEL, placements, shards
@@ -45,6 +46,7 @@ KERNEL = (
     workspaces,
     placements,
     shards,
+    relocation,
     quotas,
     files,
     events,

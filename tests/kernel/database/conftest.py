@@ -120,6 +120,7 @@ def rows() -> dict[str, Any]:
         },
         "workspace_placement": {**tenant, "uri": b"encrypted", "placed_at": NOW},
         "workspace_placements": {"id": 1, "number": 1},
+        "workspace_move": {**tenant, "id": uuid4(), "state": "copying", "started_at": NOW, "changed_at": NOW},
         "shard_marker": {**tenant, "installation_id": uuid4(), "created_at": NOW},
         "shard_fence": {**tenant, "state": "open"},
         "custom_role": {

@@ -194,7 +194,12 @@ async def test_a_database_beside_the_main_one_has_the_tables_of_workspaces_alone
 ) -> None:
     await upgrade(database, parts, main=False)
     assert await pending(database, parts, main=False) == []
-    assert [state.module for state in await pending(database, parts)] == ["accounts", "workspaces", "placements"]
+    assert [state.module for state in await pending(database, parts)] == [
+        "accounts",
+        "workspaces",
+        "placements",
+        "relocation",
+    ]
     assert not {"account", "session", "workspace", "membership"} & {*await content_of(database)}
     assert await check(parts, database, main=False) == []
 

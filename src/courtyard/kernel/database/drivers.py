@@ -145,8 +145,19 @@ class PostgresConnection(Connection):
             self._connection.terminate()
 
 
+# What the fence of a workspace that is moved says (`relocation.capture`).
+FENCED_STATE = "CY001"
+FENCED_MESSAGE = "courtyard: this workspace is being moved"
+
+
+def _fenced() -> DatabaseUnavailable:
+    return DatabaseUnavailable("This workspace is being moved; it can be changed again in a moment.")
+
+
 def _postgres_error(error: Exception) -> Exception:
     """Return the error of ours for one of the driver; the classes are those of PostgreSQL's appendix A."""
+    if getattr(error, "sqlstate", None) == FENCED_STATE:
+        return _fenced()
     if isinstance(error, asyncpg.UniqueViolationError):
         return UniqueViolation(error.constraint_name or "")
     operational = (
@@ -268,6 +279,8 @@ class SqliteConnection(Connection):
 
 def _sqlite_error(error: sqlite3.Error) -> Exception:
     code = getattr(error, "sqlite_errorname", "")
+    if code == "SQLITE_CONSTRAINT_TRIGGER" and str(error) == FENCED_MESSAGE:
+        return _fenced()
     if code in {"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY"}:
         return UniqueViolation(_constraint_of(str(error)))
     if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN")):

@@ -66,6 +66,8 @@ class UnitOfWork(ReadUnit):
     def __init__(self, placement: Placement, workspace_id: UUID = INSTALLATION, auditor: Auditor | None = None) -> None:
         super().__init__(placement, workspace_id)
         self._open: dict[Database, Connection] = {}
+        # A workspace that is moved meanwhile: what began in one place ends there.
+        self._places: dict[UUID, Database] = {}
         self._auditor = auditor
         self._entries: dict[Database, list[Any]] = {}
 
@@ -73,6 +75,15 @@ class UnitOfWork(ReadUnit):
     def is_open(self) -> bool:
         """Whether a transaction has begun."""
         return bool(self._open)
+
+    @override
+    async def _database(self, *, main: bool) -> Database:
+        if main:
+            return self._placement.main
+        place = self._places.get(self.workspace_id)
+        if place is None:
+            place = self._places[self.workspace_id] = await self._placement.database_of(self.workspace_id)
+        return place
 
     async def _connection(self, *, main: bool) -> tuple[Connection, Database]:
         database = await self._database(main=main)
@@ -190,6 +201,7 @@ class UnitOfWork(ReadUnit):
                 await connection.commit(self._untold(database))
                 del self._open[database]
                 database.writers.release(connection)
+            self._places.clear()
         except BaseException:
             await self.rollback()
             raise
@@ -198,6 +210,7 @@ class UnitOfWork(ReadUnit):
         """Undo all that is not committed and give the connections back."""
         failure: BaseException | None = None
         self._entries.clear()
+        self._places.clear()
         while self._open:
             database, connection = self._open.popitem()
             try:

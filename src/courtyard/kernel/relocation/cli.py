@@ -13,8 +13,11 @@ from courtyard.kernel.context import Context
 from courtyard.kernel.crypto import CryptoError
 from courtyard.kernel.database import address
 from courtyard.kernel.errors import NotFound
+from courtyard.kernel.relocation import service
+from courtyard.kernel.relocation.mover import Mover
+from courtyard.kernel.relocation.moves import find_move
 from courtyard.kernel.relocation.preparation import examine
-from courtyard.kernel.relocation.service import set_database
+from courtyard.kernel.relocation.service import set_database, with_mover
 from courtyard.kernel.shards import Placed, load_placed, url_of
 from courtyard.kernel.workspaces import find_workspace
 
@@ -38,9 +41,12 @@ database = typer.Typer(
 )
 
 
+moving = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
 def commands() -> dict[str, Any]:
     """Return what is added to the commands of workspaces, by name."""
-    return {"database": typer.main.get_command(database)}
+    return {"database": typer.main.get_command(database), "move": typer.main.get_command(moving)}
 
 
 @database.command("set")
@@ -76,8 +82,42 @@ def check(context: typer.Context, uri: Uri) -> None:
     typer.echo(f"{address(url)} can take a workspace.")
 
 
+@moving.command()
+def move(
+    context: typer.Context,
+    named: Named,
+    *,
+    uri: Annotated[
+        str | None,
+        typer.Option(
+            "--database", metavar="URI", help="postgresql://…, sqlite:///…, `main`, or `-` to read it from stdin."
+        ),
+    ] = None,
+    pause: Annotated[
+        float, typer.Option(min=2, max=600, help="Seconds for which changes may be refused at the end.")
+    ] = 10.0,
+    roll_back: Annotated[bool, typer.Option("--roll-back", help="Undo a move that has not switched.")] = False,
+    clean: Annotated[bool, typer.Option("--clean", help="Remove the old rows of a move that is done.")] = False,
+) -> None:
+    """Move a workspace to another database while it is used. Run again, it goes on where it was interrupted."""
+
+    async def work(opened: Context, workspace_id: UUID) -> None:
+        found = await find_move(opened.outside().db, workspace_id)
+        if roll_back or clean:
+            await with_mover(opened, found, _progress, Mover.clean if clean else Mover.roll_back)
+        elif uri is None and found is None:
+            raise typer.BadParameter("say where to: --database")
+        else:
+            target = None if uri == "main" else _given(uri or "")
+            await service.move(opened, workspace_id, target, _progress, pause)
+
+    if roll_back and clean:
+        raise typer.BadParameter("--roll-back or --clean")
+    _run(context, named, work)
+
+
 async def _where(opened: Context, workspace_id: UUID) -> str:
-    placed = await load_placed(opened.db, workspace_id)
+    placed = await load_placed(opened.outside().db, workspace_id)
     if placed is None:
         return "main"
     return f"{_address(opened, placed)} (since {placed.placed_at:%Y-%m-%d %H:%M} UTC)"
@@ -100,7 +140,7 @@ def _progress(line: str) -> None:
 
 def _run(context: typer.Context, named: str, work: Callable[[Context, UUID], Awaitable[T]]) -> T:
     async def find(opened: Context) -> T:
-        workspace = await find_workspace(opened, named)
+        workspace = await find_workspace(opened.outside(), named)
         if workspace is None:
             raise NotFound(f"There is no workspace {named}")
         return await work(opened, workspace.id)

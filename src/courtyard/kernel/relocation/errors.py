@@ -22,3 +22,10 @@ class HasRows(Conflict):
 
     code = "workspace_has_rows"
     title = "The workspace has rows that have to be moved"
+
+
+class CannotMove(Conflict):
+    """The move cannot go on; nothing that was acknowledged is lost."""
+
+    code = "cannot_move"
+    title = "The workspace cannot be moved"

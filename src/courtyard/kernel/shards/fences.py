@@ -1,5 +1,7 @@
 """The fence of a workspace in a database, while and after it is moved: whether its rows may be changed there."""
 
+from datetime import datetime
+
 from sqlalchemy import CheckConstraint, String
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -16,3 +18,5 @@ class FenceRow(WorkspaceBase):
     __table_args__ = (CheckConstraint("state IN ('open', 'closed', 'moved')", name="state"),)
 
     state: Mapped[str] = mapped_column(String(16))
+    # When a closed fence is open again by itself, by the clock of the database, should its move have died; None: never.
+    until: Mapped[datetime | None]

@@ -21,6 +21,7 @@ def upgrade() -> None:
         "shard_fence",
         sa.Column("workspace_id", sa.Uuid(), nullable=False),
         sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("until", UtcDateTime()),
         sa.CheckConstraint("state IN ('open', 'closed', 'moved')", name="ck_shard_fence_state"),
         sa.PrimaryKeyConstraint("workspace_id", name="pk_shard_fence"),
     )
