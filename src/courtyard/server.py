@@ -30,7 +30,7 @@ from courtyard.kernel.settings import Settings, load_settings
 from courtyard.kernel.shards import PLACEMENTS_CHANNEL, placements, shards
 from courtyard.kernel.storage import StoragePlacement
 from courtyard.kernel.tasks import TASKS_CHANNEL, Runner, Scheduler, operations, tasks
-from courtyard.kernel.telemetry import configure_logs, configure_traces, end_traces
+from courtyard.kernel.telemetry import begin_telemetry, configure_logs, end_telemetry
 from courtyard.kernel.trail import Origin
 from courtyard.kernel.workspaces import DatabaseIdentity, clean_up, workspaces
 
@@ -188,7 +188,7 @@ class Server:
         await self.mail.stop()
         await self.audit.stop()
         await self.runtime.close()
-        await end_traces()
+        await end_telemetry()
 
     def _heard(self, signal: Signal) -> None:
         if signal.channel == SESSIONS_CHANNEL:
@@ -278,6 +278,5 @@ def _cross_origin(settings: Settings) -> CORSConfig:
 def create_app() -> Server:
     """Return the application of one server process, configured from the environment; the factory for uvicorn."""
     settings = load_settings()
-    configure_logs(settings)
-    configure_traces(settings)
+    begin_telemetry(settings)
     return Server(settings)

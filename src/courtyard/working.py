@@ -12,7 +12,7 @@ from courtyard.kernel.key_watch import KeyWatch
 from courtyard.kernel.runtime import Runtime
 from courtyard.kernel.settings import Settings, load_settings
 from courtyard.kernel.tasks import TASKS_CHANNEL, Runner, Scheduler
-from courtyard.kernel.telemetry import configure_logs, configure_traces, end_traces
+from courtyard.kernel.telemetry import begin_telemetry, end_telemetry
 from courtyard.kernel.workspaces import DatabaseIdentity
 from courtyard.server import KEY_WATCH_SECONDS, parts
 
@@ -64,7 +64,7 @@ class Worker:
         if self._runner is not None:
             await self._runner.stop(self.runtime.settings.server.shutdown_timeout_seconds)
         await self.runtime.close()
-        await end_traces()
+        await end_telemetry()
 
     def _heard(self, signal_: Signal) -> None:
         if self._runner is not None:
@@ -82,8 +82,7 @@ def work(
         ValueError: no part declares a task of one of the queues.
     """
     settings = load_settings()
-    configure_logs(settings)
-    configure_traces(settings)
+    begin_telemetry(settings)
     worker = Worker(
         settings, queues=queues, concurrency=concurrency, runs_tasks=runs_tasks, runs_schedules=runs_schedules
     )

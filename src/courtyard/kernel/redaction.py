@@ -59,6 +59,9 @@ _SECRET_FORMS = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+# `name=value` and `"name": "value"`.
+_NAME = re.compile(r"""(?<![\w-])([A-Za-z_][\w-]{1,63})["']?[ ]{0,4}[=:][ ]{0,4}""")
+_VALUE = re.compile(r"""b?"[^"]*"|b?'[^']*'|[^\s,;)}\]]+""")
 
 
 def is_secret(name: str) -> bool:
@@ -88,6 +91,35 @@ def redacted_text(text: str) -> str:
     if " " in text or "eyJ" in text or "$" in text or "://" in text or "cyk_" in text:
         text = _SECRET_FORMS.sub(REDACTED, text)
     return text.replace("\x00", "\ufffd")
+
+
+def redacted_prose(text: str) -> str:
+    """Return a text for people, such as that of an exception, without what stands behind a secret name in it either.
+
+    >>> redacted_prose("refused: {'password': 'hunter2', 'name': 'Ada'}")
+    "refused: {'password': [redacted], 'name': 'Ada'}"
+    """
+    text = redacted_text(text)
+    parts, reached = [], 0
+    for name in _NAME.finditer(text):
+        # What looks like a name within a value that is left out is a part of it.
+        if name.end() > reached and is_secret(name[1]) and (value := _VALUE.match(text, name.end())):
+            parts += [text[reached : name.end()], REDACTED]
+            reached = value.end()
+    return "".join([*parts, text[reached:]])
+
+
+def redacted_deep(value: Any) -> Any:  # noqa: ANN401 - any value
+    """Return a value as `redacted` does, with its texts read as prose; for what is rare, such as a fault."""
+    return _read_as_prose(redacted(value))
+
+
+def _read_as_prose(value: Any) -> Any:  # noqa: ANN401 - any value of JSON
+    if isinstance(value, str):
+        return redacted_prose(value)
+    if isinstance(value, dict):
+        return {name: _read_as_prose(each) for name, each in value.items()}
+    return [_read_as_prose(each) for each in value] if isinstance(value, list) else value
 
 
 def redacted(value: Any, depth: int = 0) -> Any:  # noqa: ANN401, PLR0911 - any value that JSON or a row can have

@@ -1,6 +1,8 @@
 """Logs, metrics, traces and error reports of the process. Stands on the settings alone."""
 
+from courtyard.kernel.settings import Settings
 from courtyard.kernel.telemetry.declared import DECLARED, REGISTRY, Reading, counter, gauge, histogram
+from courtyard.kernel.telemetry.faults import configure_faults, end_faults
 from courtyard.kernel.telemetry.logs import configure_logs, redact, request_id_of_logs
 from courtyard.kernel.telemetry.metrics import (
     AUDIT_ENTRIES,
@@ -37,6 +39,20 @@ from courtyard.kernel.telemetry.traces import (
     traces_are_on,
 )
 
+
+def begin_telemetry(settings: Settings) -> None:
+    """Set up logs, reports of faults and traces of this process: a server, a worker, a scheduler."""
+    configure_logs(settings)
+    configure_faults(settings)
+    configure_traces(settings)
+
+
+async def end_telemetry() -> None:
+    """Send what is still to be sent, as the last thing that a process does."""
+    await end_traces()
+    await end_faults()
+
+
 __all__ = [
     "AUDIT_ENTRIES",
     "DECLARED",
@@ -63,13 +79,15 @@ __all__ = [
     "TRACEPARENT",
     "Reading",
     "Span",
+    "begin_telemetry",
+    "configure_faults",
     "configure_logs",
-    "configure_traces",
     "continue_from",
     "counter",
     "current_trace_id",
     "current_traceparent",
-    "end_traces",
+    "end_faults",
+    "end_telemetry",
     "gauge",
     "histogram",
     "redact",

@@ -9,34 +9,28 @@ from typing import Any
 import msgspec
 import structlog
 
-from courtyard.kernel.redaction import REDACTED, is_secret, redacted, redacted_text
+from courtyard.kernel.redaction import REDACTED, is_secret, redacted, redacted_deep, redacted_prose
 from courtyard.kernel.settings import Settings
+from courtyard.kernel.telemetry.faults import FAULT_METHODS, report
 from courtyard.kernel.telemetry.metrics import FAULTS
 from courtyard.kernel.telemetry.traces import current_trace_id
 
 Event = MutableMapping[str, Any]
 
-FAULT_METHODS = frozenset({"error", "exception", "critical"})
-
+QUIET_METHODS = frozenset({"debug", "info"})
 # Of what is being answered or done now; each line says it.
 request_id_of_logs: ContextVar[str | None] = ContextVar("request_id_of_logs", default=None)
 
 
-def configure_logs(settings: Settings, *, report: structlog.typing.Processor | None = None) -> None:
-    """Set up structlog and the standard library's logging for this process.
-
-    Args:
-        settings: level and format.
-        report: is shown each entry before its secrets are taken out, with its exception.
-    """
+def configure_logs(settings: Settings) -> None:
+    """Set up structlog and the standard library's logging for this process."""
     level = logging.getLevelNamesMapping()[settings.telemetry.log_level]
-    reporting = () if report is None else (report,)
     before: Sequence[structlog.typing.Processor] = (
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         identify,
         count,
-        *reporting,
+        report,
     )
     after: Sequence[Any]
     factory: Any
@@ -85,15 +79,19 @@ def count(_logger: object, method: str, event: Event) -> Event:
     return event
 
 
-def redact(_logger: object, _method: str, event: Event) -> Event:
-    """Replace what is secret by its name or its form, at any depth, as the audit log does."""
+def redact(_logger: object, method: str, event: Event) -> Event:
+    """Replace what is secret by its name or its form, at any depth, as the audit log does.
+
+    In lines about what went wrong, which are rare and hold the words of others, values behind secret names go too.
+    """
+    leave_out = redacted if method in QUIET_METHODS else redacted_deep
     for name, value in event.items():
         if name == "exc_info":
             continue
         if is_secret(name):
             event[name] = REDACTED
         elif not isinstance(value, (bool, int, float, type(None))):
-            event[name] = redacted_text(value) if isinstance(value, str) else redacted(value)
+            event[name] = leave_out(value)
     return event
 
 
@@ -102,8 +100,9 @@ def _render(_logger: object, _method: str, event: Event) -> bytes:
 
 
 def _redact_line(_logger: object, _method: str, line: str) -> str:
-    # The traceback is a part of it only now.
-    return redacted_text(line)
+    # The traceback is a part of it only now. What stands before it has been looked at, and its colours are in the way.
+    first, newline, rest = line.partition("\n")
+    return first + newline + redacted_prose(rest)
 
 
 def _text(_logger: object, _method: str, line: str | bytes) -> str:
