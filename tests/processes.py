@@ -58,6 +58,11 @@ class Process:
                 *self.arguments, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, env=self._environment
             )
 
+    async def wait(self) -> int:
+        """Return its status when it ends by itself."""
+        assert self._process is not None
+        return await self._process.wait()
+
     async def signal(self, number: signal.Signals) -> None:
         """Send a signal."""
         assert self._process is not None

@@ -7,6 +7,7 @@ from courtyard.kernel.relocation.copying import Copier
 from courtyard.kernel.relocation.errors import CannotMove
 from courtyard.kernel.relocation.mover import Mover
 from tests.kernel.relocation.conftest import Street, Writer
+from tests.services import Kind
 
 
 async def test_rows_move_and_the_old_ones_go(street: Street) -> None:
@@ -139,3 +140,18 @@ async def test_two_names_of_one_database(street: Street) -> None:
     with pytest.raises(CannotMove, match="already"):
         await street.move(conversation.workspace.id, f"{url}?application_name=other")
     assert await street.rows(url, conversation.workspace.id) == before
+
+
+@pytest.mark.services
+async def test_from_one_kind_to_the_other_and_back(street: Street) -> None:
+    other: Kind = "postgresql" if street.kind == "sqlite" else "sqlite"
+    conversation = await street.conversation()
+    workspace_id, url = conversation.workspace.id, await street.empty_database(other)
+    async with Writer(street, conversation, "a") as writer:
+        await street.move(workspace_id, url)
+    await street.about(workspace_id, Mover.clean)
+    await street.move(workspace_id, None)
+    await street.about(workspace_id, Mover.clean)
+    await street.send(conversation, "back")
+    texts = await street.texts(conversation)
+    assert sorted(texts) == sorted(["back", *writer.sent, "0", "1", "2"])

@@ -8,7 +8,7 @@ Only rows of the workspace are looked at (`WHEN`): changes of others cost a comp
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 from sqlalchemy import ARRAY, Dialect, String, bindparam, exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,7 +17,7 @@ from sqlalchemy.schema import CreateTable
 from courtyard.kernel.database import FENCED_MESSAGE, FENCED_STATE
 from courtyard.kernel.relocation.bulk import Side, is_lock_timeout
 from courtyard.kernel.relocation.plan import GROUP, OP, SEQ, Moved, Plan
-from courtyard.kernel.shards import CLOSED, MOVED
+from courtyard.kernel.shards import CLOSED, MOVED, OPEN
 
 _OPERATIONS = (("insert", "NEW"), ("update", "NEW"), ("delete", "OLD"))
 _PAUSES_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
@@ -60,11 +60,20 @@ async def only_fence(side: Side, plan: Plan) -> None:
 async def run(side: Side, statements: Iterable[str]) -> None:
     """Run statements in one transaction, as soon as nobody holds a lock that they need."""
     texts = list(statements)
+
+    async def all_of_them(connection: AsyncConnection) -> None:
+        for statement in texts:
+            await connection.exec_driver_sql(statement)
+
+    await patiently(side, all_of_them)
+
+
+async def patiently(side: Side, work: Callable[[AsyncConnection], Awaitable[None]]) -> None:
+    """Do work in a transaction, again where somebody else held a lock for too long."""
     for pause in (*_PAUSES_SECONDS, None):
         try:
             async with side.change() as connection:
-                for statement in texts:
-                    await connection.exec_driver_sql(statement)
+                await work(connection)
         except exc.DBAPIError as error:
             if pause is None or not is_lock_timeout(error):
                 raise
@@ -76,7 +85,7 @@ async def run(side: Side, statements: Iterable[str]) -> None:
 async def set_fence(connection: AsyncConnection, plan: Plan, state: str, seconds: float | None = None) -> None:
     """Open or close the fence, or close it for so many seconds; whoever is in a change is waited for."""
     is_sqlite = connection.dialect.name == "sqlite"
-    if not is_sqlite:
+    if state != OPEN and not is_sqlite:
         await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": plan.lock})
     until = "NULL" if seconds is None else _in(seconds, is_sqlite=is_sqlite)
     values = f"'{_id(plan, is_sqlite=is_sqlite)}', :state, {until}"
@@ -187,7 +196,9 @@ def _function(dialect: Dialect, plan: Plan, moved: Moved, number: int, *, keeps:
 
 def _check_postgresql(plan: Plan) -> str:
     # Whoever closes the fence has the lock to himself: nobody is in a change then, and who comes later sees it closed.
-    return f"""PERFORM pg_advisory_xact_lock_shared({plan.lock});
+    # Nobody waits for the lock: who did would keep rows locked that those need who are waited for.
+    return f"""IF NOT pg_try_advisory_xact_lock_shared({plan.lock})
+        THEN RAISE EXCEPTION '{FENCED_MESSAGE}' USING ERRCODE = '{FENCED_STATE}'; END IF;
         SELECT state, until INTO fence_state, fence_until FROM shard_fence WHERE workspace_id = '{plan.workspace_id}';
         IF fence_state = '{MOVED}'
             OR (fence_state = '{CLOSED}' AND (fence_until IS NULL OR fence_until > clock_timestamp()))

@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager
 from uuid import UUID
 
 import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import CreateTable
 
 from courtyard.kernel.context import Context
@@ -184,9 +185,15 @@ class Mover:
 
     async def _switch(self) -> bool:
         """Close the fence, replay and compare the rest, and let the workspace live in the target."""
-        async with self._source.change() as connection:
-            await capture.set_fence(connection, self._plan, CLOSED, self._pause_seconds)
         closed_at = time.monotonic()
+
+        async def close(connection: AsyncConnection) -> None:
+            nonlocal closed_at
+            # Whoever comes while those in a change are waited for is refused already.
+            closed_at = time.monotonic()
+            await capture.set_fence(connection, self._plan, CLOSED, self._pause_seconds)
+
+        await capture.patiently(self._source, close)
         is_held = False
         try:
             await self._copier.drain()
