@@ -43,11 +43,13 @@ class Worker:
         self._runner = Runner(self.runtime, queues=queues, concurrency=concurrency) if runs_tasks else None
         self._scheduler = Scheduler(self.runtime) if runs_schedules else None
         self._keys = KeyWatch(settings, self.runtime.signing, self.runtime.encryption)
+        self._metrics = site.MetricsServer(self.runtime)
         self._background = Background()
 
     async def start(self) -> None:
         """Begin, with databases that are up to date."""
         await site.prepare(self.runtime)
+        await self._metrics.start()
         await self.runtime.bus.start(self._heard)
         self._background.every(KEY_WATCH_SECONDS, self._keys.look)
         if self._runner is not None:
@@ -59,6 +61,7 @@ class Worker:
     async def stop(self) -> None:
         """Let what runs end within the time that a stop has, hand back the rest, and let go of everything."""
         await self._background.end()
+        await self._metrics.stop()
         if self._scheduler is not None:
             await self._scheduler.stop()
         if self._runner is not None:

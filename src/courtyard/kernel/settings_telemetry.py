@@ -76,6 +76,12 @@ class TelemetrySettings(Section):
     metrics_token: SecretStr | None = Field(
         None, description="Bearer token for `/metrics`. Not set: only this machine may read it."
     )
+    worker_metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65_535,
+        description="Port on which a worker or a scheduler serves `/metrics`. Not set: it does not.",
+    )
     traces: TraceSettings = TraceSettings()
     errors: ErrorSettings = ErrorSettings()
 

@@ -10,6 +10,7 @@ from courtyard.kernel.application import Application
 from courtyard.site import openapi, permission_table
 from courtyard.site.asyncapi import asyncapi_document
 from courtyard.site.audit_names import audit_names_page
+from courtyard.site.beside import MetricsServer
 from courtyard.site.errors import CannotStart
 from courtyard.site.limits_table import limits_page
 from courtyard.site.metrics import exposition, metrics_page
@@ -21,6 +22,7 @@ __all__ = [
     "ROUTES",
     "WORKERS",
     "CannotStart",
+    "MetricsServer",
     "Workers",
     "asyncapi_document",
     "audit_names_page",
