@@ -20,7 +20,7 @@ NODE_PROJECTS := $(wildcard tests/*/js/package.json tests/*/*/js/package.json be
 # Root on Debian installs what is missing; anybody else is told what it is.
 APT := apt-get install --yes --no-install-recommends
 
-.PHONY: help setup demo cluster test check quick format messages types coverage bench services browser node lock clean
+.PHONY: help setup demo cluster flower test check quick format messages types coverage bench services browser node lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ demo: $(VENV)/.run ## Start a server and let a visitor and a volunteer talk (ARG
 
 cluster: setup ## Run two servers, two workers, a scheduler and nginx here, on PostgreSQL and Redis (ARGS=--exit)
 	@$(BIN)/python -m tests.deploy.cluster $(ARGS)
+
+flower: setup ## Watch Celery's workers and tasks in a browser, where tasks.runner is celery (ARGS="--port=5555")
+	$(BIN)/courtyard flower $(ARGS)
 
 bench: setup ## Measure against peers (ONLY=group, ARGS=...)
 	@if command -v npm >/dev/null; then $(MAKE) node; fi

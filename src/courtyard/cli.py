@@ -126,6 +126,14 @@ def scheduler() -> None:
     working.work(queues=None, concurrency=None, runs_tasks=False, runs_schedules=True)
 
 
+@app.command(context_settings=PASS_ON, add_help_option=False)
+def flower(context: typer.Context) -> None:
+    """Run Flower, the monitor of Celery, with its own options, such as --port=5555."""
+    from courtyard import working  # noqa: PLC0415
+
+    working.watch(context.args)
+
+
 @app.command()
 def doctor() -> None:
     """Say what is configured, reachable, out of date or unsafe."""

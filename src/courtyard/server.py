@@ -29,7 +29,7 @@ from courtyard.kernel.runtime import Runtime
 from courtyard.kernel.settings import Settings, load_settings
 from courtyard.kernel.shards import PLACEMENTS_CHANNEL, placements, shards
 from courtyard.kernel.storage import StoragePlacement
-from courtyard.kernel.tasks import TASKS_CHANNEL, Runner, Scheduler, operations, tasks
+from courtyard.kernel.tasks import TASKS_CHANNEL, Runner, Scheduler, Sender, operations, tasks
 from courtyard.kernel.telemetry import begin_telemetry, configure_logs, end_telemetry
 from courtyard.kernel.trail import Origin
 from courtyard.kernel.workspaces import DatabaseIdentity, clean_up, workspaces
@@ -92,6 +92,7 @@ class Server:
         self.mail = Delivery(self.runtime)
         self.tasks = Runner(self.runtime)
         self._scheduler = Scheduler(self.runtime)
+        self._sender = Sender(self.runtime) if settings.tasks.runner == "celery" else None
         self._keys = KeyWatch(settings, self.runtime.signing, self.runtime.encryption)
         self._background = Background()
         self._workers = site.Workers.of_environment(partial(site.exposition, self.runtime))
@@ -150,6 +151,8 @@ class Server:
         if self.runtime.settings.tasks.runner == "embedded":
             self.tasks.start()
             self._scheduler.start()
+        if self._sender is not None:
+            self._sender.start()
         self.audit.start()
         self._background.every(KEY_WATCH_SECONDS, self._keys.look)
         self._background.every(PRUNE_SECONDS, self.prune)
@@ -184,6 +187,8 @@ class Server:
         await self._workers.stop()
         await self.realtime.stop()
         await self._scheduler.stop()
+        if self._sender is not None:
+            await self._sender.stop()
         await self.tasks.stop(self.runtime.settings.server.shutdown_timeout_seconds)
         await self.mail.stop()
         await self.audit.stop()
@@ -197,6 +202,8 @@ class Server:
             self.mail.heard(signal)
         elif signal.channel == TASKS_CHANNEL:
             self.tasks.heard(signal)
+            if self._sender is not None:
+                self._sender.heard(signal)
         elif signal.channel == PLACEMENTS_CHANNEL:
             self.runtime.placement.forget()
         else:

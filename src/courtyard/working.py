@@ -1,17 +1,22 @@
 """Processes beside the servers: `courtyard worker` runs tasks, `courtyard scheduler` asks for those that are due."""
 
 import asyncio
+import os
 import signal
+import threading
 from collections.abc import Collection
+from typing import Any
+from uuid import UUID
 
 import structlog
+import uvloop
 
 from courtyard import site
 from courtyard.kernel.events import Background, Signal
 from courtyard.kernel.key_watch import KeyWatch
 from courtyard.kernel.runtime import Runtime
 from courtyard.kernel.settings import Settings, load_settings
-from courtyard.kernel.tasks import TASKS_CHANNEL, Runner, Scheduler
+from courtyard.kernel.tasks import TASKS_CHANNEL, Runner, Scheduler, Sender, celery_app, queue_name
 from courtyard.kernel.telemetry import begin_telemetry, end_telemetry
 from courtyard.kernel.workspaces import DatabaseIdentity
 from courtyard.server import KEY_WATCH_SECONDS, parts
@@ -28,6 +33,10 @@ class Worker:
         concurrency: how many at once; None for what the settings say.
         runs_tasks: whether it runs tasks at all.
         runs_schedules: whether it looks after schedules.
+
+    Attributes:
+        runtime: the process.
+        runner: what runs tasks.
     """
 
     def __init__(
@@ -40,8 +49,10 @@ class Worker:
         runs_schedules: bool = False,
     ) -> None:
         self.runtime = Runtime.create(settings, parts(settings), DatabaseIdentity())
-        self._runner = Runner(self.runtime, queues=queues, concurrency=concurrency) if runs_tasks else None
+        self.runner = Runner(self.runtime, queues=queues, concurrency=concurrency)
+        self._runs_tasks = runs_tasks
         self._scheduler = Scheduler(self.runtime) if runs_schedules else None
+        self._sender = Sender(self.runtime) if settings.tasks.runner == "celery" else None
         self._keys = KeyWatch(settings, self.runtime.signing, self.runtime.encryption)
         self._metrics = site.MetricsServer(self.runtime)
         self._background = Background()
@@ -51,10 +62,12 @@ class Worker:
         await site.prepare(self.runtime)
         await self._metrics.start()
         await self.runtime.bus.start(self._heard)
+        await self.runtime.bus.listen(TASKS_CHANNEL)
         self._background.every(KEY_WATCH_SECONDS, self._keys.look)
-        if self._runner is not None:
-            await self.runtime.bus.listen(TASKS_CHANNEL)
-            self._runner.start()
+        if self._runs_tasks:
+            self.runner.start(takes=self._sender is None)
+        if self._sender is not None:
+            self._sender.start()
         if self._scheduler is not None:
             self._scheduler.start()
 
@@ -64,14 +77,16 @@ class Worker:
         await self._metrics.stop()
         if self._scheduler is not None:
             await self._scheduler.stop()
-        if self._runner is not None:
-            await self._runner.stop(self.runtime.settings.server.shutdown_timeout_seconds)
+        await self.runner.stop(self.runtime.settings.server.shutdown_timeout_seconds)
+        if self._sender is not None:
+            await self._sender.stop()
         await self.runtime.close()
         await end_telemetry()
 
     def _heard(self, signal_: Signal) -> None:
-        if self._runner is not None:
-            self._runner.heard(signal_)
+        self.runner.heard(signal_)
+        if self._sender is not None:
+            self._sender.heard(signal_)
 
 
 def work(
@@ -92,10 +107,10 @@ def work(
     known = {task.queue for task in worker.runtime.tasks.values()}
     if unknown := sorted(set(queues or ()) - known):
         raise ValueError(f"no task is on {', '.join(unknown)}; the queues are {', '.join(sorted(known))}")
-    # The loop that the servers have, too.
-    import uvloop  # noqa: PLC0415
-
-    uvloop.run(_until_told(worker))
+    if runs_tasks and settings.tasks.runner == "celery":
+        _work_for_celery(worker, sorted(queues or known), concurrency or settings.tasks.concurrency)
+    else:
+        uvloop.run(_until_told(worker))
 
 
 async def _until_told(worker: Worker) -> None:
@@ -109,3 +124,55 @@ async def _until_told(worker: Worker) -> None:
         await told.wait()
     finally:
         await worker.stop()
+
+
+def _work_for_celery(worker: Worker, queues: list[str], concurrency: int) -> None:
+    """Be a worker of Celery: its threads wait for messages and for the end of tasks, which run in one loop."""
+    from celery.exceptions import Reject  # noqa: PLC0415 - an extra, loaded where it is used
+    from celery.signals import worker_shutting_down  # noqa: PLC0415
+
+    loop = uvloop.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="tasks", daemon=True)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(worker.start(), loop).result()
+    app = celery_app(worker.runtime.settings, queues)
+
+    def run(workspace_id: str, task_id: str) -> None:
+        done = asyncio.run_coroutine_threadsafe(worker.runner.run_one(UUID(workspace_id), UUID(task_id)), loop)
+        if not done.result():
+            # For another worker.
+            raise Reject("This worker is about to end.", requeue=True)
+
+    for name in worker.runtime.tasks:
+        app.task(run, name=name, shared=False)
+
+    def end(**_: Any) -> None:
+        # While Celery waits for its threads: what takes too long is handed back, so that they end.
+        timeout = worker.runtime.settings.server.shutdown_timeout_seconds
+        asyncio.run_coroutine_threadsafe(worker.runner.stop(timeout), loop)
+
+    worker_shutting_down.connect(end, weak=False)
+    try:
+        app.worker_main(
+            [
+                "worker",
+                "--pool=threads",
+                f"--concurrency={concurrency}",
+                f"--queues={','.join(map(queue_name, queues))}",
+                f"--hostname=courtyard-{os.getpid()}@%h",
+                "--task-events",
+                "--without-mingle",
+                "--loglevel=WARNING",
+            ]
+        )
+    finally:
+        asyncio.run_coroutine_threadsafe(worker.stop(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+
+
+def watch(arguments: list[str]) -> None:
+    """Run Flower on the broker of the settings; it shows tasks by name and id, and nothing of what they are about."""
+    settings = load_settings(make_secrets=False)
+    declared = {task.queue for part in parts(settings) for task in part.tasks}
+    celery_app(settings, sorted(declared)).start(["flower", *arguments])

@@ -48,6 +48,7 @@ async def make_task(cast: "Cast", identity: str, *, is_over: bool = False) -> UU
             request_id="r",
             is_operation=True,
             cancel_requested=False,
+            sends=0,
             created_at=context.now,
         )
         await context.commit()

@@ -447,6 +447,8 @@ def refusals(settings: Settings) -> Iterator[str]:
         yield "server.workers is more than 1, which needs PostgreSQL (database.url) and Redis (redis.url)"
     if settings.accounts.session_store == "redis" and settings.redis.url is None:
         yield "accounts.session_store is redis, which needs redis.url"
+    if settings.tasks.runner == "celery" and settings.tasks.broker_url is None:
+        yield "tasks.runner is celery, which needs tasks.broker_url"
     yield from _mail_refusals(settings)
     yield from telemetry_refusals(settings.telemetry)
     yield from file_refusals(settings.files, production=settings.production)

@@ -132,13 +132,33 @@ class WorkspaceSettings(Section):
     removal_batch: int = Field(500, ge=1, le=10_000, description="Rows of a deleted workspace removed at once.")
 
 
+def _broker_url(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().startswith(("amqp://", "amqps://", "redis://", "rediss://")):
+        raise ValueError("must be amqp://user:password@host/vhost, amqps://, redis://host:6379/1 or rediss://")
+    return value
+
+
+BrokerUrl = Annotated[SecretStr, AfterValidator(_broker_url)]
+
+
 class TaskSettings(Section):
     """Background work."""
 
-    runner: Literal["embedded", "worker"] = Field(
+    runner: Literal["embedded", "worker", "celery"] = Field(
         "embedded",
         description="What runs it: `embedded`, every server process beside its requests; `worker`, the processes of "
-        "`courtyard worker`.",
+        "`courtyard worker`; `celery`, the same as workers of Celery.",
+    )
+    broker_url: BrokerUrl | None = Field(
+        None, description="`amqp://user:password@host/vhost` or `redis://host:6379/1`, where `runner` is `celery`."
+    )
+    broker_timeout_seconds: float = Field(2, ge=0.1, le=60, description="Longest wait for the broker.")
+    resend_seconds: float = Field(
+        60,
+        ge=0.1,
+        le=86_400,
+        description="How long a message to the broker may take to be begun with, before it is sent again; then "
+        "longer each time.",
     )
     concurrency: int = Field(20, ge=1, le=1_000, description="Tasks at once, per process that runs them.")
     sweep_seconds: float = Field(
@@ -149,6 +169,11 @@ class TaskSettings(Section):
     )
     kept_days: float = Field(7, ge=0, le=3_650, description="How long what was done, or cancelled, is remembered.")
     failed_kept_days: float = Field(30, ge=0, le=3_650, description="How long what has failed can be done again.")
+
+    @property
+    def is_rabbitmq(self) -> bool:
+        """Whether the broker is RabbitMQ, as opposed to Redis."""
+        return self.broker_url is not None and self.broker_url.get_secret_value().startswith("amqp")
 
 
 class ShardSettings(Section):

@@ -236,6 +236,7 @@ def rows() -> dict[str, Any]:
             "request_id": "r",
             "is_operation": False,
             "cancel_requested": False,
+            "sends": 0,
             "created_at": NOW,
         },
         "task_schedule": {**tenant, "name": "sample.schedule", "plan": "every 60 s", "next_at": NOW},

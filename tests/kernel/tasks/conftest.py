@@ -17,7 +17,7 @@ from courtyard.kernel.events import EventRow, TopicRow, newest_number
 from courtyard.kernel.events.log import read
 from courtyard.kernel.runtime import Runtime
 from courtyard.kernel.settings import DatabaseSettings
-from courtyard.kernel.tasks import TASKS_CHANNEL, Runner, ScheduleRow, Task, TaskRow, enqueue
+from courtyard.kernel.tasks import TASKS_CHANNEL, Runner, ScheduleRow, Sender, Task, TaskRow, enqueue
 from courtyard.kernel.workspaces import DatabaseIdentity
 from tests.kernel.tasks import probe
 from tests.kernel.tasks.probe import Key, Script
@@ -84,23 +84,31 @@ class House:
         *,
         placement: Placement | None = None,
         queues: Collection[str] | None = None,
+        prefix: str | None = None,
         **settings: Any,
     ) -> None:
-        chosen = make_settings(data_dir, url, tasks={"sweep_seconds": 60, **settings})
+        redis = {"prefix": prefix} if prefix else {}
+        chosen = make_settings(data_dir, url, tasks={"sweep_seconds": 60, **settings}, redis=redis)
         parts = [*PARTS, probe.application]
         self.runtime = Runtime.create(chosen, parts, DatabaseIdentity(), clock=clock, placement=placement)
         self.clock = clock
         self.runner = Runner(self.runtime, queues=queues)
+        self.sender = Sender(self.runtime) if chosen.tasks.runner == "celery" else None
         self.scripts: list[str] = []
 
     async def start(self) -> None:
         """Begin to hear of tasks that are committed."""
-        await self.runtime.bus.start(self.runner.heard)
+        await self.runtime.bus.start(self.runner.heard if self.sender is None else self.sender.heard)
         await self.runtime.bus.listen(TASKS_CHANNEL)
-        self.runner.start()
+        if self.sender is None:
+            self.runner.start()
+        else:
+            self.sender.start()
 
     async def stop(self, timeout_seconds: float = 0) -> None:
         """End."""
+        if self.sender is not None:
+            await self.sender.stop()
         await self.runner.stop(timeout_seconds)
         await self.runtime.close()
 
@@ -110,12 +118,12 @@ class House:
         return Context(self.runtime, None, access, "request-of-the-test")
 
     async def enqueue(
-        self, task: Task[Key], key: str = "", *, workspace_id: UUID | None = None, **options: Any
+        self, task: Task[Any], payload: str | msgspec.Struct = "", *, workspace_id: UUID | None = None, **options: Any
     ) -> UUID:
         """Ask for a task, and commit."""
         context = self.context(workspace_id)
         try:
-            task_id = await enqueue(context, task, Key(key), **options)
+            task_id = await enqueue(context, task, Key(payload) if isinstance(payload, str) else payload, **options)
             await context.commit()
         finally:
             await context.rollback()
@@ -130,10 +138,12 @@ class House:
         (row,) = [row for row in await self.rows() if task_id in {None, row.id}]
         return row
 
-    async def until(self, *states: str, count: int = 1, tries: int = 0) -> list[TaskRecord]:
+    async def until(
+        self, *states: str, count: int = 1, tries: int = 0, seconds: float = DEADLINE_SECONDS
+    ) -> list[TaskRecord]:
         """Return the rows in one of the states as soon as there are so many, each tried so often at least."""
         try:
-            async with asyncio.timeout(DEADLINE_SECONDS):
+            async with asyncio.timeout(seconds):
                 while True:
                     rows = [row for row in await self.rows() if row.state in states and row.tries >= tries]
                     if len(rows) >= count:

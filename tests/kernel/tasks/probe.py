@@ -1,6 +1,8 @@
 """An application whose tasks do what a test tells them to."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
@@ -12,6 +14,7 @@ from courtyard.kernel.http import SIGNED_IN, Answer, post
 from courtyard.kernel.tasks import Operation, Retry, Task, accepted, enqueue, task
 
 EFFECTS = "probe.effects"
+HASTY = Retry(attempts=50, first_pause_seconds=0.05, longest_pause_seconds=0.1)
 QUICK = Retry(attempts=3, first_pause_seconds=10, longest_pause_seconds=60, jitter=0)
 
 
@@ -85,6 +88,52 @@ async def begin(context: Context, data: Key) -> Answer[Operation]:
     return await accepted(context, await enqueue(context, operate, data))
 
 
-TASKS: tuple[Task[Any], ...] = (act, act_briefly, act_two_at_once, act_apart, leave, nothing, operate)
+@task(name="probe.stumble", retry=HASTY)
+async def stumble(context: Context, payload: Key) -> None:
+    """Fail as often as there are letters left in a file, which is shorter each time; then leave an effect."""
+    if is_left(Path(payload.key)):
+        raise RuntimeError("not yet")
+    effect(context, Path(payload.key).name)
+
+
+def is_left(path: Path) -> bool:
+    """Take a letter out of a file; return whether there was one."""
+    left = path.read_text()
+    path.write_text(left[1:])
+    return bool(left)
+
+
+class Rest(msgspec.Struct, frozen=True):
+    """How long a task takes, and what it leaves."""
+
+    key: str
+    seconds: float
+
+
+@task(name="probe.rest", retry=HASTY)
+async def rest(context: Context, payload: Rest) -> None:
+    """Leave an effect, after a while."""
+    effect(context, payload.key)
+    await asyncio.sleep(payload.seconds)
+
+
+@task(name="probe.rest_in_turn", retry=HASTY, concurrency=1)
+async def rest_in_turn(context: Context, payload: Rest) -> None:
+    """Do the same, one of a key at a time."""
+    await rest(context, payload)
+
+
+TASKS: tuple[Task[Any], ...] = (
+    act,
+    act_briefly,
+    act_two_at_once,
+    act_apart,
+    leave,
+    nothing,
+    operate,
+    stumble,
+    rest,
+    rest_in_turn,
+)
 
 application = Application(name="probe", description="Tasks for tests.", events=(Done,), routes=(begin,), tasks=TASKS)

@@ -21,6 +21,7 @@ from courtyard.kernel.tasks.runner import Runner
 from courtyard.kernel.tasks.scheduler import Scheduler
 from courtyard.kernel.tasks.schedules import Schedule
 from courtyard.kernel.tasks.schemas import Operation
+from courtyard.kernel.tasks.sending import Sender, celery_app, queue_name
 from courtyard.kernel.tasks.service import TASKS_CHANNEL, enqueue
 from courtyard.kernel.tasks.upkeep import SCHEDULES, TASKS
 
@@ -34,11 +35,14 @@ __all__ = [
     "Schedule",
     "ScheduleRow",
     "Scheduler",
+    "Sender",
     "Task",
     "TaskRow",
     "accepted",
+    "celery_app",
     "enqueue",
     "operations",
+    "queue_name",
     "report",
     "task",
     "tasks",

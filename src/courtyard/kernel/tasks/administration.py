@@ -10,7 +10,7 @@ from courtyard.kernel.tasks.errors import TaskEnded, TaskNotEnded, TaskThere
 from courtyard.kernel.tasks.operations import tell
 from courtyard.kernel.tasks.permissions import MANAGE
 from courtyard.kernel.tasks.schemas import Operation, TaskDetail
-from courtyard.kernel.tasks.service import CANCELLED, QUEUED, TASKS_CHANNEL, enqueue
+from courtyard.kernel.tasks.service import CANCELLED, QUEUED, TASKS_CHANNEL, enqueue, is_sent
 
 CANCEL_NOTE = "tasks:task:cancelled"
 REPLAY_NOTE = "tasks:task:replayed"
@@ -68,7 +68,7 @@ async def replay(context: Context, task_id: UUID) -> TaskDetail:
     await queries.detail(context.db, task_id)
     context.note(REPLAY_NOTE, object_type="task", object_id=str(task_id))
     try:
-        if not await store.replay(context.db, task_id, context.now):
+        if not await store.replay(context.db, task_id, context.now, is_sent=is_sent(context.runtime)):
             raise TaskNotEnded
     except UniqueViolation:
         raise TaskThere from None

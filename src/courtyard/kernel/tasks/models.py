@@ -12,6 +12,7 @@ from courtyard.kernel.database import Json, WorkspaceBase
 _LIVE = text("due_at IS NOT NULL")
 _SLOTTED = text("slot IS NOT NULL")
 _OVER = text("ended_at IS NOT NULL")
+_SENDABLE = text("send_at IS NOT NULL")
 
 
 class TaskRow(WorkspaceBase):
@@ -31,6 +32,7 @@ class TaskRow(WorkspaceBase):
         Index("ix_task_priority_due_at", "priority", "due_at", sqlite_where=_LIVE, postgresql_where=_LIVE),
         Index("ix_task_ended_at", "ended_at", sqlite_where=_OVER, postgresql_where=_OVER),
         Index("ix_task_operation", "id", sqlite_where=text("is_operation = 1"), postgresql_where=text("is_operation")),
+        Index("ix_task_send_at", "send_at", sqlite_where=_SENDABLE, postgresql_where=_SENDABLE),
         # One that waits or runs; the columns of a key that is NULL are never equal.
         Index(
             "uq_task_unique_key",
@@ -66,6 +68,9 @@ class TaskRow(WorkspaceBase):
     # From when on it is meant to run; `due_at` moves on while it does.
     ready_at: Mapped[datetime]
     due_at: Mapped[datetime | None]
+    # Where a broker is used: when its id is sent, and how often it has been.
+    send_at: Mapped[datetime | None]
+    sends: Mapped[int] = mapped_column(Integer)
     unique_key: Mapped[str | None] = mapped_column(String(200))
     # Empty where the limit is for all of the name.
     concurrency_key: Mapped[str] = mapped_column(String(200))

@@ -74,12 +74,32 @@ class Runner:
         # Tasks that have changed nothing and wait to be noted together.
         self._empty: dict[Database, list[tuple[Claimed, asyncio.Future[bool]]]] = {}
 
-    def start(self) -> None:
-        """Begin, with what was left behind first."""
-        self._wake.set()
-        self._background.spawn(self._serve())
-        self._background.every(self._sweep_seconds, self._sweep)
+    def start(self, *, takes: bool = True) -> None:
+        """Begin, with what was left behind first.
+
+        Args:
+            takes: whether it looks for tasks by itself, as opposed to being given each by `run_one`.
+        """
+        if takes:
+            self._wake.set()
+            self._background.spawn(self._serve())
+            self._background.every(self._sweep_seconds, self._sweep)
         self._background.every(self._lease.total_seconds() / BEATS, self._beat)
+
+    async def run_one(self, workspace_id: UUID, task_id: UUID) -> bool:
+        """Do the task of a message, if nobody has; return False where this process is about to end."""
+        if self._is_stopping:
+            return False
+        database = await self._runtime.placement.database_of(workspace_id)
+        limits = {**dict.fromkeys(self._plain), **self._limited}
+        now = self._runtime.clock.now()
+        claimed = await store.take_one(database, (workspace_id, task_id), limits, now, self._lease)
+        if claimed is not None:
+            self._begin(database, [claimed])
+            held = self._held.get(task_id)
+            if held is not None and held.work is not None:
+                await asyncio.wait([held.work])
+        return True
 
     async def stop(self, timeout_seconds: float) -> None:
         """Take nothing any more, let what runs end within a time, and hand back the rest."""

@@ -12,6 +12,7 @@ from courtyard.kernel.context import Context
 from courtyard.kernel.database import WORKSPACE, Prepared
 from courtyard.kernel.events import Signal
 from courtyard.kernel.ids import new_id
+from courtyard.kernel.runtime import Runtime
 from courtyard.kernel.tasks.context import TaskContext
 from courtyard.kernel.tasks.declarations import FIRST, LAST, Task
 from courtyard.kernel.tasks.models import TaskRow
@@ -37,6 +38,8 @@ _NAMES = (
     "tries",
     "ready_at",
     "due_at",
+    "send_at",
+    "sends",
     "unique_key",
     "concurrency_key",
     "account_id",
@@ -118,6 +121,8 @@ async def enqueue(  # noqa: PLR0913 - everything that can be said of it
         "tries": 0,
         "ready_at": ready_at,
         "due_at": ready_at,
+        "send_at": ready_at if is_sent(context.runtime) else None,
+        "sends": 0,
         "unique_key": unique_key,
         "concurrency_key": concurrency_key or "",
         "account_id": _asker(context),
@@ -139,6 +144,11 @@ async def enqueue(  # noqa: PLR0913 - everything that can be said of it
     if ready_at <= context.now:
         _tell(context)
     return task_id
+
+
+def is_sent(runtime: Runtime) -> bool:
+    """Return whether tasks are sent through a broker here."""
+    return runtime.settings.tasks.runner == "celery"
 
 
 def _asker(context: Context) -> UUID | None:

@@ -24,6 +24,7 @@ from courtyard.kernel.telemetry.metrics import (
     TASK_SECONDS,
     TASK_WAIT_SECONDS,
     TASKS,
+    TASKS_SENT,
 )
 from courtyard.kernel.telemetry.traces import (
     NOTHING,
@@ -74,6 +75,7 @@ __all__ = [
     "SOCKET_EVENTS",
     "STORAGE_FAILURES",
     "TASKS",
+    "TASKS_SENT",
     "TASK_SECONDS",
     "TASK_WAIT_SECONDS",
     "TRACEPARENT",

@@ -42,6 +42,7 @@ TASKS = counter(
     task="Declared tasks.",
     outcome="What became of the try.",
 )
+TASKS_SENT = counter("courtyard_tasks_sent", "Tasks that a broker was told of.", outcome=("sent", "failed"))
 TASK_SECONDS = histogram(
     "courtyard_task_run_seconds",
     "Time that one try of a task took.",

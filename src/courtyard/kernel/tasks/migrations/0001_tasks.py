@@ -23,6 +23,8 @@ def upgrade() -> None:
         sa.Column("tries", sa.Integer(), nullable=False),
         sa.Column("ready_at", UtcDateTime(), nullable=False),
         sa.Column("due_at", UtcDateTime()),
+        sa.Column("send_at", UtcDateTime()),
+        sa.Column("sends", sa.Integer(), nullable=False),
         sa.Column("unique_key", sa.String(200)),
         sa.Column("concurrency_key", sa.String(200), nullable=False),
         sa.Column("slot", sa.Integer()),
@@ -57,6 +59,7 @@ def upgrade() -> None:
     )
     _index("ix_task_priority_due_at", ["priority", "due_at"], "due_at IS NOT NULL")
     _index("ix_task_ended_at", ["ended_at"], "ended_at IS NOT NULL")
+    _index("ix_task_send_at", ["send_at"], "send_at IS NOT NULL")
     op.create_index(
         "ix_task_operation",
         "task",

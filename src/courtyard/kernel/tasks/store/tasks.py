@@ -1,6 +1,6 @@
 """The rows of one database: which tasks wait, who has taken them, and what became of them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
@@ -23,7 +23,6 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert
 
 from courtyard.kernel.database import (
     WORKSPACE,
@@ -31,12 +30,11 @@ from courtyard.kernel.database import (
     Database,
     Json,
     Prepared,
-    ReadUnit,
     UniqueViolation,
     UnitOfWork,
     UtcDateTime,
 )
-from courtyard.kernel.tasks.models import ScheduleRow, TaskRow
+from courtyard.kernel.tasks.models import TaskRow
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -74,9 +72,13 @@ class Beat(msgspec.Struct, frozen=True):
 class _Startable(msgspec.Struct, frozen=True):
     workspace_id: UUID
     id: UUID
+    name: str
     concurrency_key: str
     slot: int | None
 
+
+# What finds no free slot is sent again after this.
+FULL_PAUSE = timedelta(seconds=1)
 
 _NOW = bindparam("now", type_=UtcDateTime(), required=True)
 _LOST_AT = bindparam("lost_at", type_=UtcDateTime(), required=True)
@@ -87,6 +89,13 @@ _SLOT = bindparam("free_slot", type_=Integer(), required=True)
 _NAME = bindparam("name", type_=String(), required=True)
 _KEY = bindparam("key", type_=String(), required=True)
 _SLOTS = bindparam("slots", type_=Integer(), required=True)
+
+
+def _if_sent(moment: Any) -> Any:  # noqa: ANN401 - expressions of SQL
+    """Return a time for what a broker is told of, and nothing for the others."""
+    return case((TaskRow.send_at.is_not(None), moment), else_=None)
+
+
 _CLAIMED = tuple(getattr(TaskRow, name) for name in Claimed.__struct_fields__)
 _DUE = and_(TaskRow.due_at.is_not(None), TaskRow.due_at <= _NOW)
 _NAMED = AnyOf(TaskRow.name.expression, "names")
@@ -97,6 +106,8 @@ _TAKEN: dict[str, Any] = {
     "tries": TaskRow.tries + 1,
     "due_at": _LOST_AT,
     "started_at": _NOW,
+    # What is lost is sent again.
+    "send_at": _if_sent(_LOST_AT),
     "phase": None,
     "percent": None,
     "message": None,
@@ -136,7 +147,7 @@ _in_use = (
     .scalar_subquery()
 )
 _STARTABLE = Prepared(
-    select(TaskRow.workspace_id, TaskRow.id, TaskRow.concurrency_key, TaskRow.slot)
+    select(TaskRow.workspace_id, TaskRow.id, TaskRow.name, TaskRow.concurrency_key, TaskRow.slot)
     .where(_DUE, TaskRow.name == _NAME, or_(TaskRow.slot.is_not(None), _in_use < _SLOTS))
     .order_by(*_ORDER)
     .limit(_LIMIT),
@@ -160,8 +171,21 @@ _TAKE_SLOT = Prepared(
     Claimed,
 )
 
+_ONE_STARTABLE = Prepared(
+    select(TaskRow.workspace_id, TaskRow.id, TaskRow.name, TaskRow.concurrency_key, TaskRow.slot).where(
+        TaskRow.workspace_id == WORKSPACE, TaskRow.id == _ID, _DUE
+    ),
+    _Startable,
+)
+_SEND_LATER = Prepared(
+    update(TaskRow)
+    .where(TaskRow.workspace_id == WORKSPACE, TaskRow.id == _ID, _DUE, TaskRow.send_at.is_not(None))
+    .values(send_at=bindparam("new_send_at", type_=UtcDateTime(), required=True))
+    .returning(TaskRow.id),
+    UUID,
+)
 _HELD = and_(TaskRow.state == "running", TaskRow.attempt == _ATTEMPT)
-_OVER: dict[str, Any] = {"due_at": None, "slot": None, "ended_at": _NOW}
+_OVER: dict[str, Any] = {"due_at": None, "send_at": None, "slot": None, "ended_at": _NOW}
 _PROBLEM = bindparam("new_problem", type_=Json(), required=True)
 _SETTLE = Prepared(
     update(TaskRow)
@@ -190,6 +214,11 @@ _POSTPONE = Prepared(
         due_at=case((TaskRow.cancel_requested, None), else_=bindparam("next_at", type_=UtcDateTime(), required=True)),
         ended_at=case((TaskRow.cancel_requested, _NOW), else_=None),
         ready_at=bindparam("next_at", type_=UtcDateTime(), required=True),
+        send_at=case(
+            (TaskRow.cancel_requested, None),
+            else_=_if_sent(bindparam("next_at", type_=UtcDateTime(), required=True)),
+        ),
+        sends=0,
         slot=None,
         tries=bindparam("new_tries", type_=Integer(), required=True),
         problem=_PROBLEM,
@@ -198,7 +227,10 @@ _POSTPONE = Prepared(
     UUID,
 )
 _BEAT = Prepared(
-    update(TaskRow).where(_MINE, _HELD).values(due_at=_LOST_AT).returning(TaskRow.id, TaskRow.cancel_requested),
+    update(TaskRow)
+    .where(_MINE, _HELD)
+    .values(due_at=_LOST_AT, send_at=_if_sent(_LOST_AT))
+    .returning(TaskRow.id, TaskRow.cancel_requested),
     Beat,
     across_workspaces=True,
 )
@@ -232,17 +264,54 @@ async def take_limited(
     found = await database.fetch(_STARTABLE, {"now": now, "name": name, "slots": slots, "limit": limit})
     taken: list[Claimed] = []
     for one in found:
-        place = {"workspace_id": one.workspace_id, "name": name, "key": one.concurrency_key}
-        used = set(await database.fetch(_USED_SLOTS, place, writers=True))
-        free = one.slot or next((slot for slot in range(1, slots + 1) if slot not in used), None)
-        if free is None:
-            continue
-        values = {"workspace_id": one.workspace_id, "id": one.id, "now": now, "lost_at": now + lease}
-        try:
-            taken += await database.fetch(_TAKE_SLOT, {**values, "free_slot": free}, writers=True)
-        except UniqueViolation:
-            continue
+        taken += await _take_slot(database, one, slots, now, lease)
     return taken
+
+
+async def _take_slot(database: Database, one: _Startable, slots: int, now: datetime, lease: timedelta) -> list[Claimed]:
+    place = {"workspace_id": one.workspace_id, "name": one.name, "key": one.concurrency_key}
+    used = set(await database.fetch(_USED_SLOTS, place, writers=True))
+    free = one.slot or next((slot for slot in range(1, slots + 1) if slot not in used), None)
+    if free is None:
+        return []
+    values = {"workspace_id": one.workspace_id, "id": one.id, "now": now, "lost_at": now + lease}
+    try:
+        return await database.fetch(_TAKE_SLOT, {**values, "free_slot": free}, writers=True)
+    except UniqueViolation:
+        # Somebody else was quicker.
+        return []
+
+
+async def take_one(
+    database: Database,
+    place: tuple[UUID, UUID],
+    limits: Mapping[str, int | None],
+    now: datetime,
+    lease: timedelta,
+) -> Claimed | None:
+    """Take the task of a message, where it is due and nobody has it.
+
+    Args:
+        database: where.
+        place: workspace and id.
+        limits: how many run at once of a key, by the names of those that can be taken; None for any number.
+        now: the time.
+        lease: after which it is taken for lost.
+    """
+    workspace_id, task_id = place
+    values = {"workspace_id": workspace_id, "id": task_id, "now": now}
+    found = await database.fetch(_ONE_STARTABLE, values, writers=True)
+    if not found or found[0].name not in limits:
+        return None
+    limit = limits[found[0].name]
+    if limit is None:
+        taken = await database.fetch(_TAKE_SLOT, {**values, "lost_at": now + lease, "free_slot": None}, writers=True)
+    else:
+        taken = await _take_slot(database, found[0], limit, now, lease)
+        if not taken:
+            # Asked for again in a moment.
+            await database.fetch(_SEND_LATER, {**values, "new_send_at": now + FULL_PAUSE}, writers=True)
+    return taken[0] if taken else None
 
 
 def settling(claimed: Claimed, state: str, result: bytes | None, problem: bytes | None, now: datetime) -> Any:  # noqa: ANN401
@@ -302,84 +371,6 @@ def _places(claimed: Iterable[Claimed]) -> Iterator[dict[str, Any]]:
         yield {"workspaces": workspaces, "ids": [one.id for one in held], "held_attempt": attempt}
 
 
-class Planned(msgspec.Struct, frozen=True):
-    """A schedule as the database knows it.
-
-    Attributes:
-        plan: what the time was reckoned from.
-        next_at: when it is due.
-        last_at: when it was due the last time that somebody asked for its task.
-        last_task_id: the task.
-    """
-
-    name: str
-    plan: str
-    next_at: datetime
-    last_at: datetime | None
-    last_task_id: UUID | None
-
-
-_THIS = and_(
-    ScheduleRow.workspace_id == WORKSPACE,
-    ScheduleRow.name == bindparam("name", type_=String(), required=True),
-)
-# As it was seen: whoever comes second changes nothing.
-_AS_SEEN = and_(_THIS, ScheduleRow.next_at == bindparam("seen_at", type_=UtcDateTime(), required=True))
-_NEXT_AT = bindparam("new_next_at", type_=UtcDateTime(), required=True)
-_PLAN = bindparam("new_plan", type_=String(), required=True)
-_PLANNED = Prepared(
-    select(*(getattr(ScheduleRow, name) for name in Planned.__struct_fields__))
-    .where(ScheduleRow.workspace_id == WORKSPACE)
-    .order_by(ScheduleRow.name),
-    Planned,
-)
-_FIRST_PLAN = Prepared(
-    insert(ScheduleRow)
-    .values(
-        workspace_id=WORKSPACE,
-        name=bindparam("name", type_=String(), required=True),
-        plan=_PLAN,
-        next_at=_NEXT_AT,
-    )
-    .on_conflict_do_nothing()
-)
-_NEW_PLAN = Prepared(update(ScheduleRow).where(_AS_SEEN).values(plan=_PLAN, next_at=_NEXT_AT))
-_MOVE_ON = Prepared(
-    update(ScheduleRow)
-    .where(_AS_SEEN)
-    .values(next_at=_NEXT_AT, last_at=bindparam("new_last_at", type_=UtcDateTime(), required=True))
-)
-_NOTE_TASK = Prepared(
-    update(ScheduleRow).where(_THIS).values(last_task_id=bindparam("task_id", type_=Uuid(), required=True))
-)
-
-
-async def planned(unit: ReadUnit) -> list[Planned]:
-    """Return every schedule that there has been."""
-    return await unit.all(_PLANNED)
-
-
-async def plan(unit: UnitOfWork, name: str, plan: str, next_at: datetime) -> None:
-    """Note when a new schedule is due, unless somebody has just done so."""
-    await unit.execute(_FIRST_PLAN, name=name, new_plan=plan, new_next_at=next_at)
-
-
-async def plan_anew(unit: UnitOfWork, seen: Planned, plan: str, next_at: datetime) -> None:
-    """Note when a schedule is due that is declared in another way now."""
-    await unit.execute(_NEW_PLAN, name=seen.name, seen_at=seen.next_at, new_plan=plan, new_next_at=next_at)
-
-
-async def move_on(unit: UnitOfWork, seen: Planned, next_at: datetime, last_at: datetime) -> bool:
-    """Move a schedule on; return whether it was as seen, so that its task is to be asked for here."""
-    values = {"name": seen.name, "seen_at": seen.next_at, "new_next_at": next_at, "new_last_at": last_at}
-    return bool(await unit.execute(_MOVE_ON, **values))
-
-
-async def note_task(unit: UnitOfWork, name: str, task_id: UUID) -> None:
-    """Note which task a schedule has asked for."""
-    await unit.execute(_NOTE_TASK, name=name, task_id=task_id)
-
-
 _OLD = and_(
     TaskRow.ended_at < bindparam("before", type_=UtcDateTime(), required=True),
     # What has failed is kept for longer.
@@ -425,6 +416,7 @@ _CANCEL = Prepared(
         state=case((_IS_WAITING, "cancelled"), else_=TaskRow.state),
         due_at=case((_IS_WAITING, None), else_=TaskRow.due_at),
         ended_at=case((_IS_WAITING, _NOW), else_=TaskRow.ended_at),
+        send_at=case((_IS_WAITING, None), else_=TaskRow.send_at),
     )
     .returning(TaskRow.is_operation),
     bool,
@@ -438,6 +430,8 @@ _REPLAY = Prepared(
         tries=0,
         ready_at=_NOW,
         due_at=_NOW,
+        send_at=bindparam("new_send_at", type_=UtcDateTime(), required=True),
+        sends=0,
         started_at=None,
         ended_at=None,
         problem=None,
@@ -462,10 +456,10 @@ async def cancel(unit: UnitOfWork, task_id: UUID, now: datetime) -> bool | None:
     return await unit.first(_CANCEL, id=task_id, now=now)
 
 
-async def replay(unit: UnitOfWork, task_id: UUID, now: datetime) -> bool:
+async def replay(unit: UnitOfWork, task_id: UUID, now: datetime, *, is_sent: bool) -> bool:
     """Let a task that has failed, or was cancelled, wait again; return whether it is one. The last of its unit.
 
     Raises:
         UniqueViolation: another one with its unique key waits or runs.
     """
-    return bool(await unit.conclude(_REPLAY, id=task_id, now=now))
+    return bool(await unit.conclude(_REPLAY, id=task_id, now=now, new_send_at=now if is_sent else None))
