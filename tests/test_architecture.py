@@ -19,6 +19,7 @@ INFRASTRUCTURE = {
     "limits",
     "mail",
     "openid",
+    "pictures",
     "realtime",
     "storage",
     "tasks",

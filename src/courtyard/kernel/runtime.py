@@ -22,6 +22,7 @@ from courtyard.kernel.events import Bus, Dispatcher, LocalBus, RedisBus
 from courtyard.kernel.limits import Limits, declared_policies, faults_of
 from courtyard.kernel.openid import Providers
 from courtyard.kernel.passwords import Passwords
+from courtyard.kernel.pictures import Pictures
 from courtyard.kernel.proxies import Proxies
 from courtyard.kernel.rings import Ring
 from courtyard.kernel.settings import Settings, SettingsError
@@ -44,6 +45,7 @@ class Runtime:
         placement: the databases.
         storage: where the files of workspaces are.
         uploads: how many there can be at once.
+        pictures: works on pictures.
         bus: the other processes.
         dispatcher: the live end of the event log.
         signing: the keys of what is soon over, looked at by the clock.
@@ -74,6 +76,7 @@ class Runtime:
     placement: Placement
     storage: StoragePlacement
     uploads: Slots
+    pictures: Pictures
     bus: Bus
     dispatcher: Dispatcher
     signing: Ring
@@ -135,6 +138,7 @@ class Runtime:
             placement=placement,
             storage=storage or SharedStorage(open_storage(settings.files.storage, settings.files_path)),
             uploads=Slots(settings.files.uploads, TooManyUploads),
+            pictures=Pictures(settings.files),
             bus=bus,
             dispatcher=Dispatcher(placement, bus, settings.events),
             signing=signing,

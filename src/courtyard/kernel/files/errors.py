@@ -1,6 +1,6 @@
 """What can be wrong with a file."""
 
-from courtyard.kernel.errors import Conflict, Problem
+from courtyard.kernel.errors import Conflict, Problem, Unavailable
 
 
 class FileTypeRefused(Problem):
@@ -41,3 +41,10 @@ class LinkInvalid(Problem):
     code = "link_invalid"
     status = 403
     title = "The link is not valid"
+
+
+class ThumbnailPending(Unavailable):
+    """The thumbnail is being made."""
+
+    code = "thumbnail_pending"
+    title = "The thumbnail is not there yet"

@@ -7,7 +7,14 @@ from msgspec import Meta
 
 from courtyard.kernel.context import Context, ReadContext, Work
 from courtyard.kernel.files import queries, service
-from courtyard.kernel.files.errors import FileAttached, FileTypeRefused, LinkInvalid, UploadInProgress, UploadLost
+from courtyard.kernel.files.errors import (
+    FileAttached,
+    FileTypeRefused,
+    LinkInvalid,
+    ThumbnailPending,
+    UploadInProgress,
+    UploadLost,
+)
 from courtyard.kernel.files.permissions import READ, UPLOAD
 from courtyard.kernel.files.schemas import File, FileName, KindName, Link, NewLink, VariantName
 from courtyard.kernel.files.service.contents import read_content, read_link
@@ -26,6 +33,7 @@ from courtyard.kernel.http import (
     get,
     post,
 )
+from courtyard.kernel.pictures import PictureRefused, TooManyPictures
 from courtyard.kernel.quotas import QuotaExceeded
 from courtyard.kernel.storage import StorageUnavailable, TooManyUploads
 
@@ -49,6 +57,8 @@ Signature = Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9_-]+$(?!\n)"
         IdempotencyKeyReused,
         UploadTooSlow,
         TooManyUploads,
+        PictureRefused,
+        TooManyPictures,
         StorageUnavailable,
     ],
 )
@@ -68,10 +78,15 @@ async def get_file(context: ReadContext, file_id: UUID) -> File:
     return await queries.get_file(context, file_id)
 
 
-@get(f"{FILE}/content", permission=READ, media_types=ANYTHING, problems=[RangeNotSatisfiable, StorageUnavailable])
-async def get_file_content(context: ReadContext, file_id: UUID) -> Content:
-    """Get the content of a file, whole or a range of it."""
-    return await read_content(context, file_id)
+@get(
+    f"{FILE}/content",
+    permission=READ,
+    media_types=ANYTHING,
+    problems=[RangeNotSatisfiable, StorageUnavailable, ThumbnailPending],
+)
+async def get_file_content(context: ReadContext, file_id: UUID, thumbnail: VariantName | None = None) -> Content:
+    """Get the content of a file or of a thumbnail of it, whole or a range."""
+    return await read_content(context, file_id, thumbnail)
 
 
 @post(f"{FILE}/links", permission=READ, idempotent=False)
@@ -84,7 +99,7 @@ async def make_file_link(context: ReadContext, file_id: UUID, data: NewLink) -> 
     f"{FILE}/link",
     permission=PUBLIC,
     media_types=ANYTHING,
-    problems=[LinkInvalid, RangeNotSatisfiable, StorageUnavailable],
+    problems=[LinkInvalid, RangeNotSatisfiable, StorageUnavailable, ThumbnailPending],
 )
 async def follow_file_link(
     context: ReadContext, file_id: UUID, expires: Expires, signature: Signature, thumbnail: VariantName | None = None

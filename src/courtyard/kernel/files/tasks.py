@@ -18,6 +18,7 @@ from courtyard.kernel.errors import Unavailable
 from courtyard.kernel.files import queries, rules, store
 from courtyard.kernel.files.quotas import BYTES
 from courtyard.kernel.files.schemas import Due
+from courtyard.kernel.files.service.thumbnails import make_thumbnails
 from courtyard.kernel.quotas import give_back
 from courtyard.kernel.runtime import Runtime
 from courtyard.kernel.storage import Storage, StoredObject
@@ -174,7 +175,7 @@ async def remove_orphans(context: Context, _: Nothing) -> Swept:
     return await Sweeper(context.runtime).remove_orphans()
 
 
-TASKS = (sweep, remove_orphans)
+TASKS = (sweep, remove_orphans, make_thumbnails)
 SCHEDULES = (
     Schedule(name="files.sweep", task=sweep, payload=Nothing(), every_seconds=SWEEP_SECONDS),
     Schedule(name="files.remove_orphans", task=remove_orphans, payload=Nothing(), every_seconds=ORPHANS_SECONDS),

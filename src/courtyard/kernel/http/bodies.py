@@ -41,6 +41,7 @@ class Body:
         self.content_type, options = parse_options_header(request.headers.get("content-type", ""))
         self.name: str | None = None
         self._ahead: list[bytes] = []
+        self._max_bytes = 0
         self._form: _Form | None = None
         if self.content_type == FORM:
             self._form = _Form(str(options.get("boundary", ""))[:MAX_BOUNDARY])
@@ -80,14 +81,25 @@ class Body:
         if self._parts is None:
             raise RuntimeError("begin comes first")
         length = 0
+        self._max_bytes = max_bytes
         while True:
             part = self._ahead.pop() if self._ahead else await anext(self._parts, None)
             if part is None:
                 return
             length += len(part)
-            if length > max_bytes:
-                raise ContentTooLarge(max_bytes=max_bytes)
+            if length > self._max_bytes:
+                raise ContentTooLarge(max_bytes=self._max_bytes)
             yield part
+
+    def shorten(self, max_bytes: int) -> None:
+        """Allow less, now that it is known what comes.
+
+        Raises:
+            ContentTooLarge: the client says that it is longer.
+        """
+        self._max_bytes = min(self._max_bytes, max_bytes)
+        if self.length is not None and self.length > self._max_bytes + (FORM_EXTRA_BYTES if self._form else 0):
+            raise ContentTooLarge(max_bytes=self._max_bytes)
 
     async def _received(self, until: float) -> AsyncIterator[bytes]:
         loop, exchange = asyncio.get_running_loop(), self._request.exchange

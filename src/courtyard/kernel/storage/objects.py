@@ -26,7 +26,7 @@ MIB = 1 << 20
 REMOTE_PART, LOCAL_PART = 8 * MIB, MIB
 PARTS_AT_ONCE = 2
 # What is asked for at once: from a network enough that its delay counts for little, from a disk what a cache can hold
-# (128 KiB to 8 MiB were measured: `docs/decisions/0010-files.md`).
+# (`docs/decisions/0009-files-and-pictures.md`).
 REMOTE_READ, LOCAL_READ = 4 * MIB, MIB
 LIST_LOT = 1_000
 

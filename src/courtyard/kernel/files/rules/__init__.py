@@ -10,6 +10,7 @@ from courtyard.kernel.application import Application
 from courtyard.kernel.context import ReadContext
 from courtyard.kernel.errors import FieldError, InvalidInput
 from courtyard.kernel.files.errors import FileTypeRefused
+from courtyard.kernel.pictures import TYPES as PICTURE_TYPES
 
 MAX_NAME = 200
 UNNAMED = "file"
@@ -36,6 +37,8 @@ class FileKind:
         content_types: what is taken, by content: `image/png`, `image/*`, `*/*`.
         max_bytes: how long one may be.
         thumbnails: of pictures: name → longest side in pixels.
+        clean_pictures: whether pictures are written anew, without what cameras write into them. `image/*` then means
+            those formats for which that can be done.
     """
 
     name: str
@@ -45,6 +48,11 @@ class FileKind:
     content_types: frozenset[str]
     max_bytes: int
     thumbnails: Mapping[str, int] = field(default_factory=dict)
+    clean_pictures: bool = True
+
+    def cleans(self, content_type: str) -> bool:
+        """Say whether files of a type are written anew."""
+        return self.clean_pictures and content_type in PICTURE_TYPES
 
 
 def kind_named(parts: Sequence[Application], name: str) -> FileKind | None:
@@ -70,8 +78,10 @@ def ensure_taken(kind: FileKind, content_type: str) -> None:
     Raises:
         FileTypeRefused: it takes other types.
     """
-    # A page with scripts is no picture, whatever it is called: who wants SVG says so.
-    family = content_type if content_type == SVG else content_type.partition("/")[0] + "/*"
+    family = content_type.partition("/")[0] + "/*"
+    if family == "image/*" and not kind.cleans(content_type) and (kind.clean_pictures or content_type == SVG):
+        # Who wants these says so by name: what is in them stays in them, and SVG is a page with scripts.
+        family = content_type
     if not kind.content_types & {content_type, family, "*/*"}:
         raise FileTypeRefused(content_type=content_type, accepted=sorted(kind.content_types))
 

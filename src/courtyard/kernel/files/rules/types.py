@@ -15,6 +15,7 @@ TEXTS = frozenset({
 ZIPPED = re.compile(r"application/(vnd\.(openxmlformats-officedocument|oasis\.opendocument)\.[a-z.-]+|epub\+zip)")
 NAMES = {
     "image/jpg": "image/jpeg",
+    "image/apng": "image/png",
     "audio/x-wav": "audio/wav",
     "audio/x-flac": "audio/flac",
     "video/x-m4v": "video/mp4",

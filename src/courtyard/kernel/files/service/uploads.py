@@ -7,6 +7,8 @@ dies, the sweep does it. So a stored byte always has a row that was committed be
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -22,10 +24,13 @@ from courtyard.kernel.files.quotas import BYTES
 from courtyard.kernel.files.rules import FileKind
 from courtyard.kernel.files.rules.types import HEAD_BYTES, content_type_of
 from courtyard.kernel.files.schemas import File
+from courtyard.kernel.files.service.thumbnails import Picture, make_thumbnails, read_file, write_file
 from courtyard.kernel.http import Body, IdempotencyKeyReused
 from courtyard.kernel.ids import new_id
+from courtyard.kernel.pictures import Cleaned, Pictures
 from courtyard.kernel.quotas import give_back, take
 from courtyard.kernel.storage import Storage, StorageUnavailable
+from courtyard.kernel.tasks import enqueue
 from courtyard.kernel.telemetry import FILE_BYTES, FILES_UPLOADED
 
 if TYPE_CHECKING:
@@ -107,6 +112,7 @@ async def receive(work: Work, body: Body, kind_name: str, name: str | None) -> t
         ContentTooLarge: it is too long.
         QuotaExceeded: the workspace has as much as it may have.
         UploadInProgress: the same upload is under way.
+        PictureRefused: it is a picture that is damaged or too large.
         StorageUnavailable: the storage failed. Nothing of the file is left.
     """
     try:
@@ -139,6 +145,8 @@ async def _receive(work: Work, body: Body, kind_name: str, name: str | None) -> 
         head = await _head(parts)
         content_type = content_type_of(head, body.content_type)
         rules.ensure_taken(kind, content_type)
+        if kind.cleans(content_type):
+            body.shorten(settings.picture_bytes)
         upload = Upload(
             kind=kind,
             storage=await runtime.storage.storage_of(workspace_id),
@@ -151,7 +159,7 @@ async def _receive(work: Work, body: Body, kind_name: str, name: str | None) -> 
         )
         if not await _claim(work, upload, body.key):
             return await _replay(work, _behind(head, parts), upload, body.key), True
-        return await _store(work, upload, _behind(head, parts)), False
+        return await _store(work, upload, _behind(head, parts), runtime.pictures), False
 
 
 async def _head(parts: AsyncIterator[bytes]) -> bytes:
@@ -207,12 +215,16 @@ async def _replay(work: Work, parts: AsyncIterator[bytes], upload: Upload, uploa
     return known.shown()
 
 
-async def _store(work: Work, upload: Upload, parts: AsyncIterator[bytes]) -> File:
+async def _store(work: Work, upload: Upload, parts: AsyncIterator[bytes], pictures: Pictures) -> File:
     try:
-        receipt = Receipt()
-        await upload.storage.write(upload.key, receipt.through(parts), {"Content-Type": upload.content_type})
+        received = Receipt()
+        if upload.kind.cleans(upload.content_type):
+            stored, size = await _store_picture(upload, received.through(parts), pictures)
+        else:
+            stored, size = received, None
+            await _write(upload, received.through(parts))
         async with work() as context:
-            return await _finish(context, upload, receipt)
+            return await _finish(context, upload, received, stored, size)
     except BaseException:
         # To its end, also where the request is cut off; what does not come to an end the sweep takes up.
         undoing = asyncio.ensure_future(_abandon(work, upload))
@@ -220,22 +232,39 @@ async def _store(work: Work, upload: Upload, parts: AsyncIterator[bytes]) -> Fil
         raise
 
 
-async def _finish(context: Context, upload: Upload, receipt: Receipt) -> File:
+async def _write(upload: Upload, parts: AsyncIterator[bytes]) -> None:
+    await upload.storage.write(upload.key, parts, {"Content-Type": upload.content_type})
+
+
+async def _store_picture(upload: Upload, parts: AsyncIterator[bytes], pictures: Pictures) -> tuple[Receipt, Cleaned]:
+    """Store a picture as it is written anew. What came in is on no storage, not even for a moment."""
+    with TemporaryDirectory(prefix="courtyard-picture-") as folder:
+        source, target = Path(folder) / "source", Path(folder) / "target"
+        await write_file(source, parts)
+        size = await pictures.clean(source, target, upload.content_type)
+        stored = Receipt()
+        await _write(upload, stored.through(read_file(target)))
+    return stored, size
+
+
+async def _finish(context: Context, upload: Upload, received: Receipt, stored: Receipt, size: Cleaned | None) -> File:
     finished = await store.finish(
         context,
         upload.file_id,
-        size_bytes=receipt.size,
-        sha256=receipt.sha256,
-        received_sha256=receipt.sha256,
-        width=None,
-        height=None,
+        size_bytes=stored.size,
+        sha256=stored.sha256,
+        received_sha256=received.sha256,
+        width=None if size is None else size.width,
+        height=None if size is None else size.height,
     )
     if not finished:
         raise UploadLost
-    if receipt.size > upload.reserved:
-        await take(context, BYTES, receipt.size - upload.reserved)
+    if stored.size > upload.reserved:
+        await take(context, BYTES, stored.size - upload.reserved)
     else:
-        await give_back(context, BYTES, upload.reserved - receipt.size)
+        await give_back(context, BYTES, upload.reserved - stored.size)
+    if size is not None and upload.kind.thumbnails:
+        await enqueue(context, make_thumbnails, Picture(upload.file_id))
     return (await queries.stored(context, upload.file_id)).shown()
 
 
