@@ -18,6 +18,11 @@ from courtyard.kernel.telemetry.traces import current_trace_id
 Event = MutableMapping[str, Any]
 
 QUIET_METHODS = frozenset({"debug", "info"})
+# Ours, or numbers, in every line of the access log: looking at them would cost more than writing the line does.
+PLAIN = frozenset(
+    {"account_id", "event_name", "level", "method", "milliseconds", "outcome", "problem", "request_id", "route"}
+    | {"status", "timestamp", "trace_id"}
+)
 # Of what is being answered or done now; each line says it.
 request_id_of_logs: ContextVar[str | None] = ContextVar("request_id_of_logs", default=None)
 
@@ -86,7 +91,7 @@ def redact(_logger: object, method: str, event: Event) -> Event:
     """
     leave_out = redacted if method in QUIET_METHODS else redacted_deep
     for name, value in event.items():
-        if name == "exc_info":
+        if name in PLAIN or name == "exc_info":
             continue
         if is_secret(name):
             event[name] = REDACTED
