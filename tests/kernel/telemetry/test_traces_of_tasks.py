@@ -1,0 +1,59 @@
+"""A task goes on with the trace of what asked for it."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from courtyard.kernel.context import Context
+from courtyard.kernel.telemetry import continue_from, current_trace_id, current_traceparent, end_telemetry, trace_to
+from tests.kernel.tasks import probe
+from tests.kernel.tasks.conftest import House
+from tests.running import MovableClock, make_settings
+from tests.services import Databases, Kind
+
+
+@pytest.fixture
+async def house(
+    databases: Databases, database_kind: Kind, tmp_path: Path
+) -> AsyncIterator[tuple[House, Callable[[], tuple[ReadableSpan, ...]]]]:
+    """A process that runs tasks and makes spans, and what it has made."""
+    url = await databases.new(database_kind)
+    settings = make_settings(tmp_path, url)
+    exporter = InMemorySpanExporter()
+    trace_to(exporter, settings)
+    started = House(tmp_path, url, MovableClock())
+    await started.start()
+    yield started, exporter.get_finished_spans
+    await started.stop()
+    await end_telemetry()
+
+
+async def test_a_task_and_its_statements_are_part_of_the_trace(
+    house: tuple[House, Callable[[], tuple[ReadableSpan, ...]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process, spans = house
+    seen: list[str | None] = []
+
+    async def script(context: Context) -> None:
+        seen.append(current_trace_id())
+        probe.effect(context, "traced")
+
+    monkeypatch.setitem(probe.SCRIPTS, "traced", script)
+    with continue_from(None, "POST /api/v1/sample", "server"):
+        trace, parent = current_trace_id(), current_traceparent()
+        await process.enqueue(probe.act, "traced")
+    await process.until("done")
+    await process.stop()
+    await end_telemetry()
+    assert seen == [trace]
+    (task,) = [one for one in spans() if one.name == "task"]
+    assert task.parent is not None
+    assert parent == f"00-{trace}-{task.parent.span_id:016x}-01"
+    assert task.attributes is not None
+    assert task.attributes["courtyard.task"] == "probe.act"
+    beneath = {one.name for one in spans() if one.parent is not None and one.parent.span_id == task.context.span_id}
+    assert "COMMIT" in beneath
+    assert any(name.startswith("INSERT") for name in beneath)
