@@ -26,7 +26,7 @@ from courtyard.kernel.pictures import Pictures
 from courtyard.kernel.proxies import Proxies
 from courtyard.kernel.rings import Ring
 from courtyard.kernel.settings import Settings, SettingsError
-from courtyard.kernel.shards import ShardedPlacement
+from courtyard.kernel.shards import ShardedPlacement, ShardedStorage
 from courtyard.kernel.storage import SharedStorage, Slots, StoragePlacement, TooManyUploads, open_storage
 from courtyard.kernel.trail import AuditNames, Gate
 
@@ -131,12 +131,18 @@ class Runtime:
         if placement is None:
             main = Database(settings.database_url, settings.database)
             placement = ShardedPlacement(main, settings, parts, keys)
+        if storage is None:
+            shared = open_storage(settings.files.storage, settings.files_path)
+            if isinstance(placement, ShardedPlacement):
+                storage = ShardedStorage(shared, placement, settings.files_path)
+            else:
+                storage = SharedStorage(shared)
         return cls(
             settings=settings,
             parts=parts,
             clock=clock,
             placement=placement,
-            storage=storage or SharedStorage(open_storage(settings.files.storage, settings.files_path)),
+            storage=storage,
             uploads=Slots(settings.files.uploads, TooManyUploads),
             pictures=Pictures(settings.files),
             bus=bus,

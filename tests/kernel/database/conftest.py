@@ -119,6 +119,7 @@ def rows() -> dict[str, Any]:
             "created_at": NOW,
         },
         "workspace_placement": {**tenant, "uri": b"encrypted", "placed_at": NOW},
+        "workspace_storage": {**tenant, "is_also_read": False, "placed_at": NOW},
         "workspace_placements": {"id": 1, "number": 1},
         "workspace_move": {**tenant, "id": uuid4(), "state": "copying", "started_at": NOW, "changed_at": NOW},
         "shard_marker": {**tenant, "installation_id": uuid4(), "created_at": NOW},

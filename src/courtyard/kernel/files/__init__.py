@@ -13,12 +13,12 @@ from courtyard.kernel.files.permissions import PERMISSIONS, ROLES
 from courtyard.kernel.files.queries import files_of
 from courtyard.kernel.files.quotas import QUOTAS
 from courtyard.kernel.files.routes import ROUTES
-from courtyard.kernel.files.rules import FileKind
+from courtyard.kernel.files.rules import FileKind, keys_of, kind_named
 from courtyard.kernel.files.schemas import File
 from courtyard.kernel.files.service import attach, detach
 from courtyard.kernel.files.tasks import SCHEDULES, TASKS
 
-__all__ = ["File", "FileKind", "attach", "detach", "files", "files_of"]
+__all__ = ["File", "FileKind", "FileRow", "attach", "detach", "files", "files_of", "keys_of", "kind_named"]
 
 files = Application(
     name="files",

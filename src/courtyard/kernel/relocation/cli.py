@@ -4,20 +4,25 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar
 from uuid import UUID
 
 import typer
+from pydantic import ValidationError
 
 from courtyard.kernel.context import Context
 from courtyard.kernel.crypto import CryptoError
 from courtyard.kernel.database import address
 from courtyard.kernel.errors import NotFound
 from courtyard.kernel.relocation import service
+from courtyard.kernel.relocation.files import clean_files, move_files
+from courtyard.kernel.relocation.models import DONE
 from courtyard.kernel.relocation.mover import Mover
 from courtyard.kernel.relocation.moves import find_move
 from courtyard.kernel.relocation.preparation import examine
 from courtyard.kernel.relocation.service import set_database, with_mover
+from courtyard.kernel.settings import StorageSettings
 from courtyard.kernel.shards import Placed, load_placed, url_of
 from courtyard.kernel.workspaces import find_workspace
 
@@ -93,6 +98,13 @@ def move(
             "--database", metavar="URI", help="postgresql://…, sqlite:///…, `main`, or `-` to read it from stdin."
         ),
     ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where files go: JSON with the settings of `files.storage`, `-` for standard input, or `shared`.",
+        ),
+    ] = None,
     pause: Annotated[
         float, typer.Option(min=2, max=600, help="Seconds for which changes may be refused at the end.")
     ] = 10.0,
@@ -102,18 +114,40 @@ def move(
     """Move a workspace to another database while it is used. Run again, it goes on where it was interrupted."""
 
     async def work(opened: Context, workspace_id: UUID) -> None:
-        found = await find_move(opened.outside().db, workspace_id)
-        if roll_back or clean:
-            await with_mover(opened, found, _progress, Mover.clean if clean else Mover.roll_back)
-        elif uri is None and found is None:
-            raise typer.BadParameter("say where to: --database")
+        runtime, found = opened.runtime, await find_move(opened.outside().db, workspace_id)
+        if clean:
+            # Files first: their rows say which there are.
+            if not await clean_files(runtime, workspace_id, _progress) or found is not None:
+                await with_mover(opened, found, _progress, Mover.clean)
+        elif roll_back:
+            await with_mover(opened, found, _progress, Mover.roll_back)
+        elif uri is None and found is None and storage is None:
+            raise typer.BadParameter("say where to: --database or --storage")
         else:
-            target = None if uri == "main" else _given(uri or "")
-            await service.move(opened, workspace_id, target, _progress, pause)
+            if uri is not None or (found is not None and found.state != DONE):
+                target = None if uri == "main" else _given(uri or "")
+                await service.move(opened, workspace_id, target, _progress, pause)
+            if storage is not None:
+                await move_files(runtime, workspace_id, _storage(storage), _progress)
 
     if roll_back and clean:
         raise typer.BadParameter("--roll-back or --clean")
     _run(context, named, work)
+
+
+def _storage(given: str) -> StorageSettings | None:
+    if given == "shared":
+        return None
+    text = sys.stdin.read() if given == "-" else Path(given).read_text(encoding="utf-8")
+    try:
+        settings = StorageSettings.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "storage"
+        raise typer.BadParameter(f"{where}: {first['msg']}") from None
+    if (settings.bucket is None) == (settings.kind != "local"):
+        raise typer.BadParameter("bucket: a bucket is needed, but for the local kind")
+    return settings
 
 
 async def _where(opened: Context, workspace_id: UUID) -> str:

@@ -9,9 +9,20 @@ from courtyard.kernel.application import Application
 from courtyard.kernel.shards.check import CLOCK_SKEW_SECONDS, Fault, check_database, claim, normalised
 from courtyard.kernel.shards.errors import ShardAway, ShardBehind
 from courtyard.kernel.shards.fences import CLOSED, MOVED, OPEN, FenceRow
-from courtyard.kernel.shards.models import MarkerRow, PlacementRow, PlacementsRow
+from courtyard.kernel.shards.models import MarkerRow, PlacementRow, PlacementsRow, StorageRow
 from courtyard.kernel.shards.placement import FRESH_SECONDS, PLACEMENTS_CHANNEL, ShardedPlacement
-from courtyard.kernel.shards.store import Placed, installation_id, load_placed, place, url_of
+from courtyard.kernel.shards.storages import Overlay, ShardedStorage
+from courtyard.kernel.shards.store import (
+    Placed,
+    Stored,
+    find_stored,
+    installation_id,
+    load_placed,
+    place,
+    storages_of,
+    store_in,
+    url_of,
+)
 
 __all__ = [
     "CLOCK_SKEW_SECONDS",
@@ -23,29 +34,39 @@ __all__ = [
     "Fault",
     "FenceRow",
     "MarkerRow",
+    "Overlay",
     "Placed",
     "PlacementRow",
     "ShardAway",
     "ShardBehind",
     "ShardedPlacement",
+    "ShardedStorage",
+    "StorageRow",
+    "Stored",
     "check_database",
     "claim",
+    "find_stored",
     "installation_id",
     "load_placed",
     "normalised",
     "place",
     "placements",
     "shards",
+    "storages_of",
+    "store_in",
     "url_of",
 ]
 
 placements = Application(
     name="placements",
     description="Which workspaces live in databases of their own.",
-    models=(PlacementRow, PlacementsRow),
+    models=(PlacementRow, StorageRow, PlacementsRow),
     side="main",
     migrations=Path(__file__).parent / "migrations" / "main",
-    audit_names={"placements:workspace:placed": "A workspace was given another database."},
+    audit_names={
+        "placements:workspace:placed": "A workspace was given another database.",
+        "placements:files:placed": "The files of a workspace were given another storage.",
+    },
 )
 
 shards = Application(

@@ -20,6 +20,23 @@ class PlacementRow(MainBase):
     placed_at: Mapped[datetime]
 
 
+class StorageRow(MainBase):
+    """The storage of the files of one workspace. Without a row they are in the shared one.
+
+    While files are moved, and until what is left of them is removed, they are read from two storages.
+    """
+
+    __tablename__ = "workspace_storage"
+
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspace.id", ondelete="CASCADE"), primary_key=True)
+    # JSON of the settings, encrypted for this row; None for the shared one.
+    written: Mapped[bytes | None] = mapped_column(LargeBinary)
+    # Where else they are read from.
+    also_read: Mapped[bytes | None] = mapped_column(LargeBinary)
+    is_also_read: Mapped[bool]
+    placed_at: Mapped[datetime]
+
+
 class PlacementsRow(MainBase):
     """One row, whose number goes up with each change of a placement: processes look at it alone."""
 

@@ -15,7 +15,15 @@ from courtyard.kernel.database import INSTALLATION, Database, DatabaseUnavailabl
 from courtyard.kernel.events import Background
 from courtyard.kernel.settings import Settings
 from courtyard.kernel.shards.shard import Shard
-from courtyard.kernel.shards.store import Placed, load_placements, marker_of, number_of_changes, url_of
+from courtyard.kernel.shards.store import (
+    Placed,
+    load_placements,
+    load_stored,
+    marker_of,
+    number_of_changes,
+    storages_of,
+    url_of,
+)
 
 log = structlog.get_logger()
 
@@ -47,6 +55,8 @@ class ShardedPlacement(Placement):
         # No longer in use, and perhaps not yet let go of by everybody.
         self._retired: list[Shard] = []
         self._urls: dict[bytes, str] = {}
+        # Where files are written, and where they are read from too.
+        self.stored: dict[UUID, tuple[bytes | None, bytes | None, bool]] = {}
         self._installation_id: UUID | None = None
         self._number = -1
         self._fresh_until = 0.0
@@ -74,6 +84,15 @@ class ShardedPlacement(Placement):
         await shard.admit(self._parts, self._installation_id)
         return shard
 
+    async def stored_in(self, workspace_id: UUID) -> tuple[bytes | None, bytes | None, bool] | None:
+        """Return the settings of the storage of a workspace, of the one that is read too, and whether there is one.
+
+        None where the files are in the shared storage.
+        """
+        if time.monotonic() >= self._fresh_until:
+            await self.load()
+        return self.stored.get(workspace_id)
+
     @override
     def databases(self) -> Sequence[Database]:
         return (self._main, *self._shards.values())
@@ -87,6 +106,10 @@ class ShardedPlacement(Placement):
             number = await number_of_changes(self._main)
             if number != self._number or started >= self._reload_at:
                 self._take(await load_placements(self._main))
+                self.stored = {
+                    each.workspace_id: (*storages_of(self._keys, each), each.is_also_read)  # type: ignore[misc]
+                    for each in await load_stored(self._main)
+                }
                 self._installation_id = await marker_of(self._main) if self._shards else None
                 # Only now: what was read is at least as new as the number.
                 self._number = number

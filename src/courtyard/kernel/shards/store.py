@@ -4,16 +4,29 @@ from datetime import datetime
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import LargeBinary, Uuid, bindparam, delete, select
+from sqlalchemy import Boolean, LargeBinary, Uuid, bindparam, delete, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from courtyard.kernel.crypto import KeyRing
 from courtyard.kernel.database import INSTALLATION, WORKSPACE, Database, Prepared, ReadUnit, UnitOfWork, UtcDateTime
 from courtyard.kernel.ids import new_id
-from courtyard.kernel.shards.models import MarkerRow, PlacementRow, PlacementsRow
+from courtyard.kernel.shards.models import MarkerRow, PlacementRow, PlacementsRow, StorageRow
 
 # What a URL is encrypted for, with the id of the workspace.
 URI_COLUMN = "workspace_placement.uri"
+
+
+STORAGE_COLUMNS = ("workspace_storage.written", "workspace_storage.also_read")
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """Where the files of a workspace are; the settings are encrypted, None for the shared storage."""
+
+    workspace_id: UUID
+    written: bytes | None
+    also_read: bytes | None
+    is_also_read: bool
+    placed_at: datetime
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -34,6 +47,26 @@ _PLACED = Prepared(select(PlacementRow.workspace_id, PlacementRow.uri, Placement
 _PLACED_ONE = Prepared(
     select(PlacementRow.workspace_id, PlacementRow.uri, PlacementRow.placed_at).where(PlacementRow.workspace_id == _ID),
     Placed,
+)
+_STORED_COLUMNS = (
+    StorageRow.workspace_id,
+    StorageRow.written,
+    StorageRow.also_read,
+    StorageRow.is_also_read,
+    StorageRow.placed_at,
+)
+_STORED = Prepared(select(*_STORED_COLUMNS), Stored)
+_STORED_ONE = Prepared(select(*_STORED_COLUMNS).where(StorageRow.workspace_id == _ID), Stored)
+_STORAGE = {
+    "written": bindparam("written", type_=LargeBinary(), required=True),
+    "also_read": bindparam("also_read", type_=LargeBinary(), required=True),
+    "is_also_read": bindparam("is_also_read", type_=Boolean(), required=True),
+    "placed_at": _NOW,
+}
+_STORE = Prepared(
+    upsert(StorageRow)
+    .values(workspace_id=_ID, **_STORAGE)
+    .on_conflict_do_update(index_elements=[StorageRow.workspace_id], set_=_STORAGE)
 )
 _COUNT = Prepared(
     upsert(PlacementsRow)
@@ -95,6 +128,55 @@ async def place(unit: UnitOfWork, keys: KeyRing, workspace_id: UUID, url: str | 
     else:
         encrypted = keys.encrypt(url.encode(), URI_COLUMN, workspace_id)
         await unit.execute(_PLACE, id=workspace_id, uri=encrypted, now=now)
+
+
+async def load_stored(main: Database) -> list[Stored]:
+    """Return every workspace whose files are not simply in the shared storage."""
+    return await main.fetch(_STORED, {})
+
+
+async def find_stored(unit: ReadUnit, workspace_id: UUID) -> Stored | None:
+    """Return where the files of a workspace are; None for the shared storage."""
+    return await unit.first(_STORED_ONE, id=workspace_id)
+
+
+def storages_of(keys: KeyRing, stored: Stored) -> list[bytes | None]:
+    """Return the settings of the storage that is written to, and of the one that is read too.
+
+    Raises:
+        CryptoError: a key is not there any more.
+    """
+    return [
+        None if value is None else keys.decrypt(value, column, stored.workspace_id)
+        for value, column in zip((stored.written, stored.also_read), STORAGE_COLUMNS, strict=True)
+    ]
+
+
+async def store_in(
+    unit: UnitOfWork,
+    keys: KeyRing,
+    workspace_id: UUID,
+    settings: tuple[bytes | None, bytes | None],
+    now: datetime,
+    *,
+    also: bool,
+) -> None:
+    """Let the files of a workspace be written to one storage, and be read from another too.
+
+    Args:
+        unit: outside of any workspace.
+        keys: encrypts the settings.
+        workspace_id: which workspace.
+        settings: of both, as JSON; None for the shared one.
+        now: the time.
+        also: whether there is another.
+    """
+    await unit.execute(_COUNT)
+    written, also_read = (
+        None if value is None else keys.encrypt(value, column, workspace_id)
+        for value, column in zip(settings, STORAGE_COLUMNS, strict=True)
+    )
+    await unit.execute(_STORE, id=workspace_id, written=written, also_read=also_read, is_also_read=also, now=now)
 
 
 async def marker_of(database: Database) -> UUID | None:
