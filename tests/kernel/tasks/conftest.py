@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 
 from courtyard.kernel.context import Access, Context
 from courtyard.kernel.database import Database, Placement, Prepared, ReadUnit
@@ -37,6 +37,7 @@ class TaskRecord(msgspec.Struct, frozen=True):
     state: str
     attempt: int
     tries: int
+    sends: int
     ready_at: datetime
     due_at: datetime | None
     slot: int | None
@@ -64,6 +65,9 @@ _RECORDS = Prepared(
 )
 
 
+_UNFINISHED = Prepared(
+    select(func.count()).select_from(TaskRow).where(TaskRow.due_at.is_not(None)), int, across_workspaces=True
+)
 _CLEARING = [Prepared(delete(model), across_workspaces=True) for model in (TaskRow, ScheduleRow, EventRow, TopicRow)]
 
 
@@ -132,6 +136,10 @@ class House:
     async def rows(self, database: Database | None = None) -> list[TaskRecord]:
         """Return every row, the oldest first."""
         return await (database or self.runtime.placement.main).fetch(_RECORDS, {})
+
+    async def unfinished(self) -> int:
+        """Return how many tasks have not ended."""
+        return (await self.runtime.placement.main.fetch(_UNFINISHED, {}))[0]
 
     async def row(self, task_id: UUID | None = None) -> TaskRecord:
         """Return a row, the only one unless an id is given."""
