@@ -31,6 +31,7 @@ from courtyard.kernel.settings import (
     ShardSettings,
     TaskSettings,
     TelemetrySettings,
+    WebhookSettings,
     WorkspaceSettings,
 )
 from courtyard.kernel.settings_sources import new_key
@@ -50,6 +51,7 @@ SECTIONS: dict[str, Any] = {
     "mail": MailSettings,
     "files": FileSettings,
     "tasks": TaskSettings,
+    "webhooks": WebhookSettings,
     "limits": LimitSettings,
     "audit": AuditSettings,
     "telemetry": TelemetrySettings,

@@ -32,6 +32,7 @@ from courtyard.kernel.storage import StoragePlacement
 from courtyard.kernel.tasks import TASKS_CHANNEL, Runner, Scheduler, Sender, operations, tasks
 from courtyard.kernel.telemetry import begin_telemetry, configure_logs, end_telemetry
 from courtyard.kernel.trail import Origin
+from courtyard.kernel.webhooks import Fanout, webhooks
 from courtyard.kernel.workspaces import DatabaseIdentity, clean_up, workspaces
 
 # Not among the types of scopes that the framework's annotations name.
@@ -55,6 +56,7 @@ KERNEL = (
     operations,
     mail,
     realtime,
+    webhooks,
     audit,
 )
 
@@ -73,6 +75,7 @@ class Server:
         realtime: its sockets.
         mail: what delivers outgoing mail.
         tasks: what runs background work, where the settings have it run here.
+        webhooks: what thinks of whom to tell.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class Server:
         self.tasks = Runner(self.runtime)
         self._scheduler = Scheduler(self.runtime)
         self._sender = Sender(self.runtime) if settings.tasks.runner == "celery" else None
+        self.webhooks = Fanout(self.runtime)
         self._keys = KeyWatch(settings, self.runtime.signing, self.runtime.encryption)
         self._background = Background()
         self._workers = site.Workers.of_environment(partial(site.exposition, self.runtime))
@@ -153,6 +157,7 @@ class Server:
             self._scheduler.start()
         if self._sender is not None:
             self._sender.start()
+        self.webhooks.start()
         self.audit.start()
         self._background.every(KEY_WATCH_SECONDS, self._keys.look)
         self._background.every(PRUNE_SECONDS, self.prune)
@@ -189,6 +194,7 @@ class Server:
         await self._scheduler.stop()
         if self._sender is not None:
             await self._sender.stop()
+        await self.webhooks.stop()
         await self.tasks.stop(self.runtime.settings.server.shutdown_timeout_seconds)
         await self.mail.stop()
         await self.audit.stop()

@@ -27,6 +27,7 @@ from tests.security import (
     asking_mail,
     asking_providers,
     asking_tasks,
+    asking_webhooks,
     asking_workspaces,
 )
 from tests.services import Kind
@@ -141,6 +142,7 @@ ASK |= asking_credentials.ASK
 ASK |= asking_files.ASK
 ASK |= asking_mail.ASK
 ASK |= asking_tasks.ASK
+ASK |= asking_webhooks.ASK
 ASK |= asking_workspaces.ASK
 
 

@@ -33,6 +33,7 @@ from courtyard.kernel.settings_sections import (
 from courtyard.kernel.settings_security import RINGS, Key, SecuritySettings
 from courtyard.kernel.settings_sources import SettingsError
 from courtyard.kernel.settings_telemetry import TelemetrySettings, telemetry_refusals
+from courtyard.kernel.settings_webhooks import WebhookSettings
 
 __all__ = [
     "EventSettings",
@@ -47,6 +48,7 @@ __all__ = [
     "StorageSettings",
     "TaskSettings",
     "TelemetrySettings",
+    "WebhookSettings",
     "WorkspaceSettings",
     "complete",
     "load_settings",
@@ -320,6 +322,7 @@ class Settings(BaseSettings):
     mail: MailSettings = MailSettings()
     files: FileSettings = FileSettings()
     tasks: TaskSettings = TaskSettings()
+    webhooks: WebhookSettings = WebhookSettings()
     limits: LimitSettings = LimitSettings()
     audit: AuditSettings = AuditSettings()
     telemetry: TelemetrySettings = TelemetrySettings()

@@ -139,9 +139,11 @@ async def append(
         now: the time of the change.
     """
     envelopes = []
+    # One thing that is told on several topics has one id.
+    ids: dict[int, UUID] = {}
     # Sorting keeps the order within a topic.
     for topic, event in sorted(recorded, key=itemgetter(0)):
-        event_id, data = new_id(), msgspec.Raw(msgspec.json.encode(event))
+        event_id, data = ids.setdefault(id(event), new_id()), msgspec.Raw(msgspec.json.encode(event))
         number = await unit.one(
             _APPEND, topic=topic, event_id=event_id, event_name=event.name, actor_id=actor_id, now=now, data=data
         )

@@ -22,7 +22,7 @@ class Envelope(msgspec.Struct, frozen=True):
         workspace_id: the tenant.
         topic: where it was recorded.
         number: 1, 2, 3… without gap within the topic.
-        id: identifies the event everywhere.
+        id: identifies the event everywhere: on each topic that it is told on.
         name: says what `data` is.
         actor_id: the account that caused it, null for the system.
         data: the fields of the event, as JSON.

@@ -25,6 +25,7 @@ from courtyard.kernel.telemetry.metrics import (
     TASK_WAIT_SECONDS,
     TASKS,
     TASKS_SENT,
+    WEBHOOKS,
 )
 from courtyard.kernel.telemetry.traces import (
     NOTHING,
@@ -79,6 +80,7 @@ __all__ = [
     "TASK_SECONDS",
     "TASK_WAIT_SECONDS",
     "TRACEPARENT",
+    "WEBHOOKS",
     "Reading",
     "Span",
     "begin_telemetry",

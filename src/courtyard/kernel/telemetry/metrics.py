@@ -75,6 +75,9 @@ PICTURES = counter(
 MAILS = counter(
     "courtyard_mail_delivered", "Attempts to deliver a mail.", outcome=("sent", "postponed", "refused", "expired")
 )
+WEBHOOKS = counter(
+    "courtyard_webhooks_attempts", "Attempts to tell a receiver.", outcome=("delivered", "postponed", "given_up")
+)
 LIMITS_REFUSED = counter(
     "courtyard_limits_requests_refused", "What a rate limit has refused.", policy="Policies of [Limits](limits.md)."
 )

@@ -1,0 +1,141 @@
+"""Receivers of webhooks, and servers that may tell them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from aiohttp import web
+from standardwebhooks import Webhook
+
+from tests.conftest import ServerFactory
+from tests.factories import Factory, Workspace, ok
+
+LONG = {"access_token_seconds": 86_400}
+LOCAL = ("127.0.0.0/8",)
+
+
+@dataclass
+class Told:
+    """One message, as it came in."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class Receiver:
+    """A program that is told what happens.
+
+    Attributes:
+        url: where it listens.
+        told: what it was told, in this order.
+        status: what it answers.
+        answer: the body of the answer.
+        headers: of the answer.
+        seconds: how long it takes.
+    """
+
+    url: str = ""
+    told: list[Told] = field(default_factory=list)
+    status: int = 204
+    answer: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Take a message."""
+        self.told.append(Told(request.path, dict(request.headers), await request.read()))
+        await asyncio.sleep(self.seconds)
+        return web.Response(status=self.status, body=self.answer, headers=self.headers)
+
+    async def reach(self, count: int) -> list[Told]:
+        """Return what it was told, as soon as it is so much."""
+        async with asyncio.timeout(15):
+            while len(self.told) < count:  # noqa: ASYNC110 - it is told by others
+                await asyncio.sleep(0.01)
+        return self.told
+
+    def verified(self, secret: str, number: int = -1) -> dict[str, Any]:
+        """Return a message after the library that receivers use has believed it."""
+        told = self.told[number]
+        message: dict[str, Any] = Webhook(secret).verify(told.body.decode(), told.headers)
+        return message
+
+
+@asynccontextmanager
+async def listening() -> AsyncIterator[Receiver]:
+    """Run a receiver until the block is left."""
+    receiver = Receiver()
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", receiver.handle)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    (address,) = runner.addresses
+    receiver.url = f"http://127.0.0.1:{address[1]}/hook"
+    try:
+        yield receiver
+    finally:
+        await runner.cleanup()
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    """A receiver that is told what happens."""
+    async with listening() as one:
+        yield one
+
+
+@pytest.fixture
+def settings() -> dict[str, Any]:
+    """Settings with which receivers on this machine may be told, soon."""
+    return {
+        "webhooks": {"allowed_networks": LOCAL, "sweep_seconds": 0.02, "timeout_seconds": 5},
+        "tasks": {"sweep_seconds": 0.02},
+        "security": LONG,
+    }
+
+
+@pytest.fixture
+async def make(server_factory: ServerFactory, settings: dict[str, Any], clock: Any) -> Factory:  # noqa: ANN401
+    """What tests need, on a server that tells."""
+    return Factory(await server_factory(clock=clock, **settings))
+
+
+@pytest.fixture
+async def workspace(make: Factory) -> Workspace:
+    """A workspace that tells."""
+    return await make.workspace()
+
+
+async def name(workspace: Workspace, url: str, *events: str) -> dict[str, Any]:
+    """Name an endpoint, and return it with its secret."""
+    new = {"url": url, "events": events or ["*"]}
+    made: dict[str, Any] = ok(await workspace.owner.http.post(f"{workspace.path}/webhooks/endpoints", json=new))
+    return made
+
+
+async def deliveries(workspace: Workspace, endpoint: dict[str, Any], **filters: str) -> list[dict[str, Any]]:
+    """Return what was sent to an endpoint, newest first."""
+    path = f"{workspace.path}/webhooks/endpoints/{endpoint['endpoint']['id']}/deliveries"
+    found: list[dict[str, Any]] = ok(await workspace.owner.http.get(path, params=filters))["items"]
+    return found
+
+
+async def detail(workspace: Workspace, delivery_id: str) -> dict[str, Any]:
+    """Return a delivery with its attempts."""
+    found: dict[str, Any] = ok(await workspace.owner.http.get(f"{workspace.path}/webhooks/deliveries/{delivery_id}"))
+    return found
+
+
+async def until(condition: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever it returns
+    """Return what a condition returns, as soon as that is something."""
+    async with asyncio.timeout(15):
+        while not (found := await condition()):  # noqa: ASYNC110 - the database has no event
+            await asyncio.sleep(0.02)
+    return found
