@@ -39,12 +39,11 @@ _DELIVERY = select(*(getattr(WebhookDeliveryRow, name) for name in WebhookDelive
 _ENDPOINTS = Prepared(_ENDPOINT.where(_ENDPOINT_HERE).order_by(WebhookEndpointRow.id), WebhookEndpoint)
 _COUNT = Prepared(select(func.count()).where(_ENDPOINT_HERE), int)
 _ONE_ENDPOINT = Prepared(_ENDPOINT.where(_ENDPOINT_HERE, WebhookEndpointRow.id == _ID), WebhookEndpoint)
-_RECEIVER = Prepared(
-    select(*(getattr(WebhookEndpointRow, name) for name in Receiver.__struct_fields__)).where(
-        _ENDPOINT_HERE, WebhookEndpointRow.id == _ID
-    ),
-    Receiver,
+_THE_RECEIVER = select(*(getattr(WebhookEndpointRow, name) for name in Receiver.__struct_fields__)).where(
+    _ENDPOINT_HERE, WebhookEndpointRow.id == _ID
 )
+_RECEIVER = Prepared(_THE_RECEIVER, Receiver)
+_LOCK_RECEIVER = Prepared(_THE_RECEIVER.with_for_update(key_share=True), Receiver)
 _MATCHERS = Prepared(
     select(*(getattr(WebhookEndpointRow, name) for name in Matcher.__struct_fields__)).where(
         _ENDPOINT_HERE, WebhookEndpointRow.state == "active"
@@ -126,9 +125,9 @@ async def count_endpoints(context: ReadContext) -> int:
     return await context.db.one(_COUNT)
 
 
-async def find_receiver(context: ReadContext, endpoint_id: UUID) -> Receiver | None:
-    """Return an endpoint with its secrets."""
-    return await context.db.first(_RECEIVER, id=endpoint_id)
+async def find_receiver(context: ReadContext, endpoint_id: UUID, *, lock: bool = False) -> Receiver | None:
+    """Return an endpoint with its secrets; locked, and before its deliveries, as who removes it locks them."""
+    return await context.db.first(_LOCK_RECEIVER if lock else _RECEIVER, id=endpoint_id)
 
 
 async def matchers(context: ReadContext) -> Sequence[Matcher]:

@@ -24,8 +24,9 @@ MAX_HEADER: Final = 500
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What was sent, and what came back."""
+    """What was sent, where to, and what came back."""
 
+    url: str
     request_headers: dict[str, str]
     status: int | None
     response_headers: dict[str, str]
@@ -72,7 +73,7 @@ async def send(
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, Unreachable) as fault:
         error = f"{type(fault).__name__}: {fault}"[:300]
     milliseconds = round((time.perf_counter() - started) * 1_000)
-    return Outcome(headers, status, answer, text, error, milliseconds)
+    return Outcome(url, headers, status, answer, text, error, milliseconds)
 
 
 async def _post(settings: Settings, url: str, headers: dict[str, str], body: str) -> tuple[int, dict[str, str], str]:

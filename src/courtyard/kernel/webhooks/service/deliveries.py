@@ -211,8 +211,9 @@ async def deliver(context: Context, payload: Due) -> None:
     outcome = await send(
         context.runtime.settings, receiver.url, keys, waiting.id, context.runtime.clock.now(), waiting.body
     )
+    receiver = await queries.find_receiver(context, waiting.endpoint_id, lock=True)
     now = await queries.find_waiting(context, waiting.id, lock=True)
-    if now is None or now.attempts != payload.attempts:
+    if receiver is None or now is None or now.attempts != payload.attempts:
         return
     await _keep(context, now, receiver, outcome)
 
@@ -223,7 +224,6 @@ async def _keep(context: Context, waiting: Waiting, receiver: Receiver, outcome:
         _ATTEMPT,
         delivery_id=waiting.id,
         number=waiting.attempts + 1,
-        url=receiver.url,
         now=moment,
         **msgspec.structs.asdict(outcome),
     )
