@@ -75,7 +75,7 @@ COMPILE = $(UV) compile --quiet $(ARGS) --universal --python-version 3.11 --gene
 demo: $(VENV)/.run ## Start a server and let a visitor and a volunteer talk (ARGS=--exit to leave afterwards)
 	@$(BIN)/courtyard demo $(ARGS)
 
-cluster: setup ## Run two servers, two workers, a scheduler and nginx here, on PostgreSQL and Redis (ARGS=--exit)
+cluster: setup ## Run two servers, two Celery workers, a scheduler and nginx here, on what `make services` starts (ARGS=--exit)
 	@$(BIN)/python -m tests.deploy.cluster $(ARGS)
 
 flower: setup ## Watch Celery's workers and tasks in a browser, where tasks.runner is celery (ARGS="--port=5555")

@@ -129,7 +129,7 @@ async def _until_told(worker: Worker) -> None:
 def _work_for_celery(worker: Worker, queues: list[str], concurrency: int) -> None:
     """Be a worker of Celery: its threads wait for messages and for the end of tasks, which run in one loop."""
     from celery.exceptions import Reject  # noqa: PLC0415 - an extra, loaded where it is used
-    from celery.signals import worker_shutting_down  # noqa: PLC0415
+    from celery.signals import worker_ready, worker_shutting_down  # noqa: PLC0415
 
     loop = uvloop.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="tasks", daemon=True)
@@ -151,6 +151,10 @@ def _work_for_celery(worker: Worker, queues: list[str], concurrency: int) -> Non
         timeout = worker.runtime.settings.server.shutdown_timeout_seconds
         asyncio.run_coroutine_threadsafe(worker.runner.stop(timeout), loop)
 
+    def ready(**_: Any) -> None:
+        log.info("worker.started")
+
+    worker_ready.connect(ready, weak=False)
     worker_shutting_down.connect(end, weak=False)
     try:
         app.worker_main(

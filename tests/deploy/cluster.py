@@ -1,4 +1,5 @@
-"""A whole installation on this machine: two servers, two workers, a scheduler and nginx, on PostgreSQL and Redis.
+"""A whole installation on this machine: two servers, two workers of Celery, a scheduler and nginx, on PostgreSQL, Redis
+and RabbitMQ.
 
 `make cluster` starts it, lets a visitor and a volunteer talk through the proxy, and leaves it up until Ctrl-C; tests
 start it to break it.
@@ -6,6 +7,7 @@ start it to break it.
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 import tempfile
@@ -20,6 +22,7 @@ from courtyard.demo.people import PASSWORD
 from courtyard.demo.transcript import Transcript
 from tests.deploy.nginx import Nginx
 from tests.faults.load import Server
+from tests.kernel.tasks.crews import ROOT, install_probe, own_vhost
 from tests.processes import PROGRAM, Process
 from tests.services import Databases, RedisSpace
 
@@ -49,25 +52,31 @@ class Cluster:
     """Its processes.
 
     Attributes:
+        database: the address of its database.
         servers: those that answer.
         workers: those that run tasks.
         scheduler: what asks for tasks that are due.
         nginx: what stands in front.
     """
 
-    def __init__(self, folder: Path, database: str, redis: RedisSpace) -> None:
+    def __init__(self, folder: Path, database: str, redis: RedisSpace, broker: str, **changes: str) -> None:
         settings = {
             "DATABASE__URL": database,
             "REDIS__URL": redis.url,
             "REDIS__PREFIX": redis.prefix,
-            "TASKS__RUNNER": "worker",
+            "TASKS__RUNNER": "celery",
+            "TASKS__BROKER_URL": broker,
+            **changes,
         }
         self.servers = [Server(folder, name, settings) for name in SERVERS]
+        self.database = database
         self.nginx = Nginx(folder / "nginx", [server.port for server in self.servers])
-        # People, and the links in their mails, go through the proxy.
         for server in self.servers:
             assert server._environment is not None
+            # People, and the links in their mails, go through the proxy.
             server._environment["COURTYARD_SERVER__PUBLIC_URL"] = self.nginx.url
+            if "APPLICATIONS" in changes:
+                server._environment["PYTHONPATH"] = os.pathsep.join([str(install_probe(folder)), str(ROOT)])
         self.workers = [Beside(self.servers[0], name, "worker") for name in WORKERS]
         self.scheduler = Beside(self.servers[0], "scheduler", "scheduler")
 
@@ -98,14 +107,22 @@ class Cluster:
 
 
 @contextlib.asynccontextmanager
-async def started(folder: Path, database: str, redis: RedisSpace) -> AsyncIterator[Cluster]:
-    """Run a cluster while the block runs."""
-    cluster = Cluster(folder, database, redis)
-    try:
-        await cluster.start()
-        yield cluster
-    finally:
-        await cluster.stop()
+async def started(folder: Path, database: str, redis: RedisSpace, **changes: str) -> AsyncIterator[Cluster]:
+    """Run a cluster while the block runs.
+
+    Args:
+        folder: for its data and what its processes write.
+        database: an empty one.
+        redis: the part of Redis that it has.
+        changes: to the settings of all its processes.
+    """
+    async with own_vhost() as broker:
+        cluster = Cluster(folder, database, redis, broker, **changes)
+        try:
+            await cluster.start()
+            yield cluster
+        finally:
+            await cluster.stop()
 
 
 async def _show(*, leave: bool) -> None:
@@ -122,7 +139,9 @@ async def _show(*, leave: bool) -> None:
             await redis.check()
             database = await databases.new("postgresql", migrated=False)
             async with started(folder, database, redis) as cluster:
-                transcript.title("A cluster", f"Two servers, two workers, a scheduler and nginx at {cluster.url}")
+                transcript.title(
+                    "A cluster", f"Two servers, two Celery workers, a scheduler and nginx at {cluster.url}"
+                )
                 async with asyncio.timeout(PLAY_SECONDS):
                     cast = await play(cluster.url, folder / "data" / "outbox", transcript)
                 rows = [("through nginx", cluster.url)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+import asyncpg
 import httpx2
 import pytest
 
@@ -27,7 +28,9 @@ BETWEEN = 30
 @pytest.fixture
 async def cluster(databases: Databases, redis_space: RedisSpace, tmp_path: Path) -> AsyncIterator[Cluster]:
     """A cluster of this test's own."""
-    async with started(tmp_path, await databases.new("postgresql", migrated=False), redis_space) as running:
+    database = await databases.new("postgresql", migrated=False)
+    changes = {"APPLICATIONS": "chat,probe", "TASKS__SWEEP_SECONDS": "0.2", "TASKS__RESEND_SECONDS": "3"}
+    async with started(tmp_path, database, redis_space, **changes) as running:
         yield running
 
 
@@ -44,6 +47,7 @@ class Crowd:
 
     Attributes:
         acknowledged: the messages that were.
+        asked: the keys of the tasks that were.
         failed_writes: attempts that were not; each was made again.
         failed_reads: likewise.
     """
@@ -52,7 +56,9 @@ class Crowd:
         self._room = room
         self._url = url + API + room.conversation.messages
         self._ended = False
+        self._effects = url + API + f"/workspaces/{room.conversation.workspace.slug}/probe/effects"
         self.acknowledged: list[Json] = []
+        self.asked: list[str] = []
         self.failed_writes: list[Failure] = []
         self.failed_reads: list[Failure] = []
         self.reads = 0
@@ -65,6 +71,21 @@ class Crowd:
                 while (answer := await self._try(client, "POST", self.failed_writes, json=new)) is None:
                     pass
                 self.acknowledged.append(answer)
+
+    async def ask(self) -> None:
+        """Ask for tasks until the end, each by a key by which it is known when it is asked for again."""
+        async with self._client() as client:
+            while not self._ended:
+                key = str(uuid4())
+                headers = {"Idempotency-Key": key}
+                while (
+                    await self._try(
+                        client, "POST", self.failed_writes, self._effects, json={"key": key}, headers=headers
+                    )
+                    is None
+                ):
+                    pass
+                self.asked.append(key)
 
     async def read(self) -> None:
         """Read until the end."""
@@ -88,11 +109,11 @@ class Crowd:
         return httpx2.AsyncClient(trust_env=False, timeout=30, headers=self._room.visitor.headers)
 
     async def _try(
-        self, client: httpx2.AsyncClient, method: str, failures: list[Failure], **options: Json
+        self, client: httpx2.AsyncClient, method: str, failures: list[Failure], url: str | None = None, **options: Json
     ) -> Json | None:
         began = time.monotonic()
         try:
-            response = await client.request(method, self._url, **options)
+            response = await client.request(method, url or self._url, **options)
         except httpx2.TransportError as error:
             failures.append(Failure(began, repr(error)))
             return None
@@ -110,6 +131,7 @@ async def test_a_killed_server_costs_no_more_than_what_it_was_at(cluster: Cluste
         async with asyncio.TaskGroup() as group:
             for _ in range(WRITERS):
                 group.create_task(crowd.write())
+            group.create_task(crowd.ask())
             for _ in range(READERS):
                 group.create_task(crowd.read())
             for number in range(KILLS):
@@ -127,7 +149,7 @@ async def test_a_killed_server_costs_no_more_than_what_it_was_at(cluster: Cluste
         assert crowd.failed_reads == []
         assert crowd.reads > 0
         # Of those who write, each had at most one request in flight at each kill. Nothing that began later has failed.
-        assert len(crowd.failed_writes) <= WRITERS * KILLS
+        assert len(crowd.failed_writes) <= (WRITERS + 1) * KILLS
         assert {failure.what.partition(" ")[0] for failure in crowd.failed_writes} <= {"502"}
         assert [
             failure for failure in crowd.failed_writes if not any(_in_flight(failure, kill) for kill in kills)
@@ -136,8 +158,25 @@ async def test_a_killed_server_costs_no_more_than_what_it_was_at(cluster: Cluste
         stored = await check_stored(room, cluster.url, crowd.acknowledged)
         assert len(stored) == len(crowd.acknowledged)
         await check_heard(room, cluster.url, stored, [one, other])
+        # Each task that was acknowledged has been done, by the workers, once.
+        assert len(crowd.asked) > KILLS
+        assert sorted(await effects(cluster, len(crowd.asked))) == sorted(crowd.asked)
     assert [server.faults for server in cluster.servers] == [[], []]
     assert all(each.runs for each in cluster.processes)
+
+
+async def effects(cluster: Cluster, count: int) -> list[str]:
+    """Return the keys of the effects that tasks have left, as soon as there are so many."""
+    connection = await asyncpg.connect(cluster.database)
+    try:
+        async with asyncio.timeout(60):
+            while True:
+                rows = await connection.fetch("SELECT data->>'key' FROM event WHERE name = 'probe.effect.done'")
+                if len(rows) >= count:
+                    return [row[0] for row in rows]
+                await asyncio.sleep(0.1)
+    finally:
+        await connection.close()
 
 
 def _in_flight(failure: Failure, kill: tuple[float, float]) -> bool:

@@ -13,7 +13,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())
-OURS = {"migrate", "server", "worker", "scheduler"}
+OURS = {"flower", "migrate", "server", "worker", "scheduler"}
 
 
 @pytest.mark.slow

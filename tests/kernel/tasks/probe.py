@@ -88,6 +88,13 @@ async def begin(context: Context, data: Key) -> Answer[Operation]:
     return await accepted(context, await enqueue(context, operate, data))
 
 
+@post("/workspaces/{workspace:str}/probe/effects", permission=SIGNED_IN)
+async def ask(context: Context, data: Key) -> Key:
+    """Ask for an effect."""
+    await enqueue(context, leave, data)
+    return data
+
+
 @task(name="probe.stumble", retry=HASTY)
 async def stumble(context: Context, payload: Key) -> None:
     """Fail as often as there are letters left in a file, which is shorter each time; then leave an effect."""
@@ -136,4 +143,6 @@ TASKS: tuple[Task[Any], ...] = (
     rest_in_turn,
 )
 
-application = Application(name="probe", description="Tasks for tests.", events=(Done,), routes=(begin,), tasks=TASKS)
+application = Application(
+    name="probe", description="Tasks for tests.", events=(Done,), routes=(begin, ask), tasks=TASKS
+)

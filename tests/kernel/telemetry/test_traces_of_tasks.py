@@ -1,5 +1,6 @@
 """A task goes on with the trace of what asked for it."""
 
+import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -9,8 +10,13 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from courtyard.kernel.context import Context
 from courtyard.kernel.telemetry import continue_from, current_trace_id, current_traceparent, end_telemetry, trace_to
+from tests.deploy.cluster import Beside
+from tests.factories import ok
+from tests.faults.load import ProcessFactory, Server
 from tests.kernel.tasks import probe
 from tests.kernel.tasks.conftest import House
+from tests.kernel.tasks.crews import ROOT, install_probe
+from tests.kernel.telemetry.collector import collecting
 from tests.running import MovableClock, make_settings
 from tests.services import Databases, Kind
 
@@ -57,3 +63,36 @@ async def test_a_task_and_its_statements_are_part_of_the_trace(
     beneath = {one.name for one in spans() if one.parent is not None and one.parent.span_id == task.context.span_id}
     assert "COMMIT" in beneath
     assert any(name.startswith("INSERT") for name in beneath)
+
+
+@pytest.mark.slow
+async def test_one_trace_spans_the_processes(databases: Databases, database_kind: Kind, tmp_path: Path) -> None:
+    with collecting() as collector:
+        settings = {
+            "DATABASE__URL": await databases.new(database_kind),
+            "APPLICATIONS": "chat,probe",
+            "TASKS__RUNNER": "worker",
+            "TASKS__SWEEP_SECONDS": "0.1",
+            "TELEMETRY__TRACES__ENDPOINT": collector.url,
+        }
+        server = Server(tmp_path, "server", settings)
+        assert server._environment is not None
+        server._environment["PYTHONPATH"] = os.pathsep.join([str(install_probe(tmp_path)), str(ROOT)])
+        worker = Beside(server, "worker", "worker")
+        await server.start()
+        await worker.start()
+        make = ProcessFactory(server)
+        workspace = await make.workspace()
+        answer = await workspace.owner.http.post(f"{workspace.path}/probe/effects", json={"key": "across"})
+        ok(answer)
+        route = "POST /api/v1/workspaces/{workspace}/probe/effects"
+        spans = await collector.wait_for(lambda spans: {route, "task"} <= {one.name for one in spans})
+        (task,) = [one for one in spans if one.attributes.get("courtyard.task") == "probe.leave"]
+        (request,) = [one for one in spans if one.id == task.parent]
+        assert request.name == route
+        assert task.trace == request.trace == answer.headers["x-request-id"]
+        # They come from two processes.
+        assert task.resource["service.instance.id"] != request.resource["service.instance.id"]
+        await make.close()
+        await worker.stop()
+        await server.close()
