@@ -94,7 +94,7 @@ async def test_a_kind_asks_for_its_own_permission(files: Files) -> None:
     params = {"kind": "album.secret"}
     problem(await member.http.post(files.path, params=params, content=b"x"), 403, "forbidden")
     unknown = await files.owner.http.post(files.path, params={"kind": "album.nothing"}, content=b"x")
-    assert problem(unknown, 400, "invalid_input")["errors"][0]["parameter"] == "kind"
+    assert problem(unknown, 400, "unknown_file_kind")["errors"][0]["parameter"] == "kind"
     problem(await files.make.nobody.post(files.path, params=params, content=b"x"), 401, "unauthenticated")
     ok(await files.owner.http.post(files.path, params=params, content=b"x"))
 

@@ -1,6 +1,6 @@
 """What can be wrong with a file."""
 
-from courtyard.kernel.errors import Conflict, Problem, Unavailable
+from courtyard.kernel.errors import Conflict, InvalidInput, Problem, Unavailable
 
 
 class FileTypeRefused(Problem):
@@ -9,6 +9,13 @@ class FileTypeRefused(Problem):
     code = "file_type_refused"
     status = 415
     title = "Files of this type are not taken here"
+
+
+class UnknownFileKind(InvalidInput):
+    """No installed application takes files of this kind."""
+
+    code = "unknown_file_kind"
+    title = "There is no such kind of file"
 
 
 class UploadInProgress(Conflict):

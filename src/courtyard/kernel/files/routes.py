@@ -12,6 +12,7 @@ from courtyard.kernel.files.errors import (
     FileTypeRefused,
     LinkInvalid,
     ThumbnailPending,
+    UnknownFileKind,
     UploadInProgress,
     UploadLost,
 )
@@ -50,6 +51,7 @@ Signature = Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9_-]+$(?!\n)"
     permission=UPLOAD,
     idempotent=False,
     problems=[
+        UnknownFileKind,
         FileTypeRefused,
         QuotaExceeded,
         UploadInProgress,

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from courtyard.kernel.application import Application
 from courtyard.kernel.context import ReadContext
-from courtyard.kernel.errors import FieldError, InvalidInput
-from courtyard.kernel.files.errors import FileTypeRefused
+from courtyard.kernel.errors import FieldError
+from courtyard.kernel.files.errors import FileTypeRefused, UnknownFileKind
 from courtyard.kernel.pictures import TYPES as PICTURE_TYPES
 
 MAX_NAME = 200
@@ -64,11 +64,11 @@ def uploadable(parts: Sequence[Application], name: str) -> FileKind:
     """Return the kind that somebody wants to upload.
 
     Raises:
-        InvalidInput: there is none of this name.
+        UnknownFileKind: there is none of this name.
     """
     kind = kind_named(parts, name)
     if kind is None:
-        raise InvalidInput(errors=[FieldError("there is no such kind of file", parameter="kind")])
+        raise UnknownFileKind(errors=[FieldError("there is no such kind of file", parameter="kind")])
     return kind
 
 

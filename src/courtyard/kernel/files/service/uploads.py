@@ -107,7 +107,8 @@ async def receive(work: Work, body: Body, kind_name: str, name: str | None) -> t
         the file, and whether it was there already, from the same upload before.
 
     Raises:
-        InvalidInput: there is no such kind, or the body is no file.
+        UnknownFileKind: there is no such kind.
+        InvalidInput: the body is no file.
         FileTypeRefused: the kind takes no such files.
         ContentTooLarge: it is too long.
         QuotaExceeded: the workspace has as much as it may have.
