@@ -15,6 +15,7 @@ import msgspec
 
 from courtyard import __version__
 from courtyard.kernel.settings import Settings
+from courtyard.kernel.telemetry import current_traceparent, span
 from courtyard.kernel.webhooks import rules
 
 # What is kept of an answer, and of the names and values of its headers.
@@ -65,13 +66,19 @@ async def send(
     answer: dict[str, str] = {}
     text, error = "", None
     started = time.perf_counter()
-    try:
-        async with asyncio.timeout(settings.webhooks.timeout_seconds):
-            status, answer, text = await _post(settings, url, headers, body)
-    except TimeoutError:
-        error = f"no answer within {settings.webhooks.timeout_seconds:g} s"
-    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, Unreachable) as fault:
-        error = f"{type(fault).__name__}: {fault}"[:300]
+    with span("webhook.send", "client") as sent:
+        if (traceparent := current_traceparent()) is not None:
+            headers["traceparent"] = traceparent
+        try:
+            async with asyncio.timeout(settings.webhooks.timeout_seconds):
+                status, answer, text = await _post(settings, url, headers, body)
+            sent.set("http.response.status_code", status)
+        except TimeoutError:
+            error = f"no answer within {settings.webhooks.timeout_seconds:g} s"
+            sent.fail("timeout")
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, Unreachable) as fault:
+            error = f"{type(fault).__name__}: {fault}"[:300]
+            sent.fail(type(fault).__name__)
     milliseconds = round((time.perf_counter() - started) * 1_000)
     return Outcome(url, headers, status, answer, text, error, milliseconds)
 
