@@ -1,18 +1,20 @@
 """The same, whatever runs the tasks: the server, workers, Celery over RabbitMQ, Celery over Redis."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
+import httpx2
 import pytest
 
 from courtyard.kernel.tasks import administration
 from tests.kernel.tasks import probe
 from tests.kernel.tasks.crews import Crew, Runner, make_crew, own_vhost
 from tests.kernel.tasks.probe import Rest
-from tests.processes import own_redis
+from tests.processes import PROGRAM, Process, free_port, own_redis
 from tests.services import Databases, Kind
 
 SECONDS = 60
@@ -129,3 +131,28 @@ async def test_a_concurrency_key_holds(crew: Crew) -> None:
     ]
     assert await most_running(crew, ids) == 1
     assert len([key for key in await crew.house.effects() if key.startswith("turn-")]) == 4
+
+
+@pytest.mark.slow
+@SERVICES
+async def test_flower_shows_workers_and_tasks(databases: Databases, tmp_path: Path) -> None:
+    async with own_vhost() as broker:
+        crew = await make_crew(databases, tmp_path, "postgresql", "celery", broker)
+        port = free_port()
+        crew.environment["FLOWER_UNAUTHENTICATED_API"] = "true"
+        options = [f"--port={port}", "--address=127.0.0.1"]
+        flower = Process([*PROGRAM, "flower", *options], tmp_path / "flower.log", crew.environment)
+        try:
+            await flower.start()
+            await crew.hire()
+            async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+                shown: dict[str, Any] = {}
+                async with asyncio.timeout(SECONDS):
+                    while not any(task["name"] == "probe.leave" for task in shown.values()):
+                        # One that was done before Flower listened is not shown.
+                        await ended(crew, await crew.house.enqueue(probe.leave, "seen"))
+                        with contextlib.suppress(httpx2.TransportError):
+                            shown = (await client.get("/api/tasks")).json()
+        finally:
+            await flower.kill()
+            await crew.close()
