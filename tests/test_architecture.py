@@ -13,6 +13,7 @@ SRC = ROOT / "src"
 
 # Parts of the kernel that serve the others and are cut as their work asks. Every other package is a feature.
 INFRASTRUCTURE = {
+    "backup",
     "database",
     "events",
     "http",
@@ -76,6 +77,7 @@ STATEMENTS = {"delete", "insert", "select", "text", "update"}
 # What brings Alembic along, which a face would load into every server. Commands, and what prepares a start, import
 # it directly.
 SIDE_DOORS = {
+    "courtyard.kernel.backup.cli",
     "courtyard.kernel.audit.cli",
     "courtyard.kernel.database.authoring",
     "courtyard.kernel.database.cli",

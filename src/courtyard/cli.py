@@ -286,6 +286,19 @@ def migrate(context: typer.Context) -> None:
 
 
 @app.command(context_settings=PASS_ON, add_help_option=False)
+def backup(context: typer.Context) -> None:
+    """Make backups, look at them, and restore."""
+    from courtyard.kernel.backup.cli import commands  # noqa: PLC0415
+    from courtyard.server import parts  # noqa: PLC0415
+
+    def configured() -> "tuple[Settings, list[Application]]":
+        settings = _settings()
+        return settings, parts(settings)
+
+    typer.main.get_command(commands(configured))(args=context.args, prog_name=context.command_path)
+
+
+@app.command(context_settings=PASS_ON, add_help_option=False)
 def mail(context: typer.Context) -> None:
     """Read the mails of the outbox, or send one to try the settings."""
     from courtyard.kernel.mail.cli import commands  # noqa: PLC0415

@@ -1,6 +1,8 @@
 """What looks after the log in the background: seals within seconds, signs with new keys, removes what is too old."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from uuid import UUID
 
@@ -47,10 +49,8 @@ class Keeper:
     async def turn(self) -> None:
         """Seal what waits and, every few minutes, look after keys and age."""
         for database in self._runtime.placement.databases():
-            try:
+            with _one_that_is_away():
                 await self.seal(database)
-            except DatabaseUnavailable as error:
-                log.warning("audit.database_away", error=error.detail)
         if time.monotonic() >= self._next_upkeep:
             self._next_upkeep = time.monotonic() + UPKEEP_SECONDS
             await self.renew_heads()
@@ -84,15 +84,20 @@ class Keeper:
         """Sign with the newest key what an older one has signed; return how many heads."""
         renewed = 0
         for database in self._runtime.placement.databases():
-            first = INSTALLATION
-            while heads := await store.heads(database, first, service.LOT):
-                unit = _unit(database)
-                try:
-                    renewed += await service.renew_heads(unit, self._runtime.digests, heads)
-                    await unit.commit()
-                finally:
-                    await unit.rollback()
-                first = store.behind(heads[-1].workspace_id)
+            with _one_that_is_away():
+                renewed += await self._renew_heads_of(database)
+        return renewed
+
+    async def _renew_heads_of(self, database: Database) -> int:
+        first, renewed = INSTALLATION, 0
+        while heads := await store.heads(database, first, service.LOT):
+            unit = _unit(database)
+            try:
+                renewed += await service.renew_heads(unit, self._runtime.digests, heads)
+                await unit.commit()
+            finally:
+                await unit.rollback()
+            first = store.behind(heads[-1].workspace_id)
         return renewed
 
     async def prune(self, days: float | None = None) -> int:
@@ -102,11 +107,12 @@ class Keeper:
             return 0
         total = 0
         for database in self._runtime.placement.databases():
-            first = INSTALLATION
-            while heads := await store.heads(database, first, WORKSPACES):
-                for head in heads:
-                    total += await self._prune_one(database, head.workspace_id, kept_days)
-                first = store.behind(heads[-1].workspace_id)
+            with _one_that_is_away():
+                first = INSTALLATION
+                while heads := await store.heads(database, first, WORKSPACES):
+                    for head in heads:
+                        total += await self._prune_one(database, head.workspace_id, kept_days)
+                    first = store.behind(heads[-1].workspace_id)
         if total:
             await self._note(total, kept_days)
         return total
@@ -134,6 +140,15 @@ class Keeper:
             await context.commit()
         finally:
             await context.rollback()
+
+
+@contextmanager
+def _one_that_is_away() -> Iterator[None]:
+    """Let a database that does not answer keep none of the others waiting."""
+    try:
+        yield
+    except DatabaseUnavailable as error:
+        log.warning("audit.database_away", error=error.detail)
 
 
 def _unit(database: Database) -> UnitOfWork:
