@@ -4,7 +4,7 @@ import gzip
 import json
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,7 +19,7 @@ from tests.factories import problem
 from tests.faults.load import Server
 from tests.kernel.telemetry.collector import collecting
 from tests.kernel.telemetry.faulty import CANARY, PATH
-from tests.processes import PROGRAM
+from tests.processes import PROGRAM, Process
 
 CANARIES = (CANARY, CANARY.replace("-", ""), "planted-cookie", "planted-query", "planted-body", "planted-bearer")
 
@@ -79,9 +79,18 @@ def sinking() -> Iterator[Sink]:
         thread.join()
 
 
+@pytest.fixture
+async def ending() -> AsyncIterator[list[Process]]:
+    """Processes that end with the test, however that ends."""
+    started: list[Process] = []
+    yield started
+    for each in reversed(started):
+        await each.kill()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("log_format", ["json", "console"])
-async def test_a_fault_is_reported_and_no_secret_leaves(tmp_path: Path, log_format: str) -> None:
+async def test_a_fault_is_reported_and_no_secret_leaves(tmp_path: Path, log_format: str, ending: list[Process]) -> None:
     with sinking() as sink, collecting() as collector:
         settings = {
             "TELEMETRY__ERRORS__DSN": sink.dsn,
@@ -92,6 +101,7 @@ async def test_a_fault_is_reported_and_no_secret_leaves(tmp_path: Path, log_form
             "TELEMETRY__LOG_FORMAT": log_format,
         }
         server = Server(tmp_path, "server", settings)
+        ending.append(server)
         server.arguments = [sys.executable, "-m", "tests.kernel.telemetry.faulty", *server.arguments[len(PROGRAM) :]]
         await server.start()
         async with httpx2.AsyncClient(trust_env=False, cookies={"courtyard_access": "planted-cookie"}) as client:

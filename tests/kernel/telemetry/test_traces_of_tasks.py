@@ -17,6 +17,7 @@ from tests.kernel.tasks import probe
 from tests.kernel.tasks.conftest import House
 from tests.kernel.tasks.crews import ROOT, install_probe
 from tests.kernel.telemetry.collector import collecting
+from tests.processes import Process
 from tests.running import MovableClock, make_settings
 from tests.services import Databases, Kind
 
@@ -65,8 +66,19 @@ async def test_a_task_and_its_statements_are_part_of_the_trace(
     assert any(name.startswith("INSERT") for name in beneath)
 
 
+@pytest.fixture
+async def ending() -> AsyncIterator[list[Process]]:
+    """Processes that end with the test, however that ends."""
+    started: list[Process] = []
+    yield started
+    for each in reversed(started):
+        await each.kill()
+
+
 @pytest.mark.slow
-async def test_one_trace_spans_the_processes(databases: Databases, database_kind: Kind, tmp_path: Path) -> None:
+async def test_one_trace_spans_the_processes(
+    databases: Databases, database_kind: Kind, tmp_path: Path, ending: list[Process]
+) -> None:
     with collecting() as collector:
         settings = {
             "DATABASE__URL": await databases.new(database_kind),
@@ -79,6 +91,7 @@ async def test_one_trace_spans_the_processes(databases: Databases, database_kind
         assert server._environment is not None
         server._environment["PYTHONPATH"] = os.pathsep.join([str(install_probe(tmp_path)), str(ROOT)])
         worker = Beside(server, "worker", "worker")
+        ending += [server, worker]
         await server.start()
         await worker.start()
         make = ProcessFactory(server)
