@@ -17,6 +17,8 @@ from tests.kernel.files.conftest import PAPER, SECRET, Files, FilesFactory
 from tests.running import MovableClock
 
 CONTENT = bytes(range(256)) * 20
+# The smallest GIF there is.
+DOT = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b")
 
 
 async def content(
@@ -152,7 +154,7 @@ async def test_a_download_goes_on_only_with_the_same_file(files: Files) -> None:
         (b"plain text", "a.txt", "text/plain; charset=utf-8", "inline"),
         (b"<!doctype html><script>1</script>", "a.html", "text/html; charset=utf-8", "attachment"),
         (b"<svg xmlns='x' onload='1'/>", "a.svg", "image/svg+xml", "attachment"),
-        (b"GIF89a" + bytes(20), "a.gif", "image/gif", "inline"),
+        (DOT, "a.gif", "image/gif", "inline"),
         (b"%PDF-1.7 x", "a.pdf", "application/pdf", "inline"),
         (b"PK\x03\x04" + bytes(40), "a.zip", "application/zip", "attachment"),
         (b"GIF89a<script>alert(1)</script>", "a.gif", "text/html; charset=utf-8", "attachment"),
