@@ -65,6 +65,7 @@ EDGE = (
     "courtyard.server",
     # What runs beside the requests, in units of work of its own.
     "courtyard.kernel.audit.tasks",
+    "courtyard.kernel.webhooks.tasks",
     "courtyard.kernel.files.tasks",
     "courtyard.kernel.context",
     "courtyard.kernel.database",

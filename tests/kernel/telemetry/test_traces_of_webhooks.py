@@ -7,7 +7,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from courtyard.kernel.ids import new_id
 from courtyard.kernel.telemetry import continue_from, current_trace_id, end_telemetry, trace_to
-from courtyard.kernel.webhooks.sending import send
+from courtyard.kernel.webhooks.service.sending import send
 from tests.running import make_settings
 
 

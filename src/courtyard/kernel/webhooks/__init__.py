@@ -7,7 +7,6 @@ the transaction of the event; `Fanout` makes deliveries of these notes, and a ta
 from pathlib import Path
 
 from courtyard.kernel.application import Application
-from courtyard.kernel.webhooks.fanout import Fanout
 from courtyard.kernel.webhooks.models import (
     WebhookAttemptRow,
     WebhookDeliveryRow,
@@ -16,7 +15,7 @@ from courtyard.kernel.webhooks.models import (
 )
 from courtyard.kernel.webhooks.permissions import PERMISSIONS, ROLES
 from courtyard.kernel.webhooks.routes import ROUTES
-from courtyard.kernel.webhooks.tasks import SCHEDULES, TASKS
+from courtyard.kernel.webhooks.tasks import SCHEDULES, TASKS, Fanout
 
 __all__ = ["Fanout", "webhooks"]
 

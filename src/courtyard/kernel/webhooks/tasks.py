@@ -1,14 +1,65 @@
-"""Background work of webhooks."""
+"""Background work of webhooks: making deliveries of what the database has noted, and forgetting old ones."""
 
 from datetime import timedelta
 
 import msgspec
+import structlog
 
-from courtyard.kernel.context import Context
+from courtyard.kernel.context import Access, Context
+from courtyard.kernel.database import DatabaseUnavailable
+from courtyard.kernel.events import Background
+from courtyard.kernel.runtime import Runtime
 from courtyard.kernel.tasks import Schedule, task
+from courtyard.kernel.trail import Origin
+from courtyard.kernel.webhooks import queries
+from courtyard.kernel.webhooks.service import deliveries
 from courtyard.kernel.webhooks.service.deliveries import PRUNE, deliver
 
+log = structlog.get_logger()
+
+# How many workspaces of a database have their turn at once.
+WORKSPACES = 100
 LOT = 500
+
+
+class Fanout:
+    """The fan-out of one process. Every process may have one: a note is taken by one of them.
+
+    Args:
+        runtime: the process.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._background = Background()
+
+    def start(self) -> None:
+        """Begin."""
+        self._background.every(self._runtime.settings.webhooks.sweep_seconds, self.turn)
+
+    async def stop(self) -> None:
+        """End. What was noted stays noted."""
+        await self._background.end()
+
+    async def turn(self) -> None:
+        """Look into every database once; one that is away keeps none of the others waiting."""
+        for database in self._runtime.placement.databases():
+            try:
+                for workspace_id in await queries.workspaces_with_pending(database, WORKSPACES):
+                    taken = deliveries.LOT
+                    while taken == deliveries.LOT:
+                        taken = await self._of(Access(workspace_id, "", frozenset(), frozenset()))
+            except DatabaseUnavailable as error:
+                log.warning("webhooks.database_away", error=error.detail)
+
+    async def _of(self, access: Access) -> int:
+        context = Context(self._runtime, None, access, "webhooks", Origin("system"))
+        try:
+            taken = await deliveries.fan_out(context)
+            await context.commit()
+        finally:
+            await context.rollback()
+        return taken
 
 
 class Nothing(msgspec.Struct, frozen=True):

@@ -24,7 +24,7 @@ from courtyard.kernel.webhooks.models import (
 )
 from courtyard.kernel.webhooks.permissions import EDIT
 from courtyard.kernel.webhooks.schemas import Receiver, Waiting, WebhookDelivery
-from courtyard.kernel.webhooks.sending import Outcome, send
+from courtyard.kernel.webhooks.service.sending import Outcome, send
 
 LOT = 100
 SECRET_COLUMN = "webhook_endpoint.secret"  # noqa: S105 - the name of a column
