@@ -53,7 +53,7 @@ class TestQuotas:
         assert run("create-admin", *options).status == 0
 
     def test_they_are_shown_set_and_counted_anew(self, run: Run) -> None:
-        shown = "workspaces.members: 1 of {} members\n"
+        shown = "workspaces.members: 1 of {} members\nfiles.bytes: 0 of unlimited bytes\n"
         assert run("quotas", "show", "help-line").out == shown.format("unlimited")
         for limit, told in (("3", "3"), ("0", "0"), ("unlimited", "unlimited"), ("default", "unlimited")):
             assert run("quotas", "set", "help-line", "workspaces.members", limit) == (0, "", "")

@@ -53,7 +53,8 @@ def every_problem() -> set[type[Problem]]:
 
 
 def test_a_code_means_one_thing() -> None:
-    problems = [problem for problem in every_problem() if problem.code != Problem.code]
+    # One that narrows another down may be told as that.
+    problems = [problem for problem in every_problem() if "code" in vars(problem) and problem is not Problem]
     assert len(problems) > 20
     assert len({problem.code for problem in problems}) == len(problems)
 

@@ -81,6 +81,7 @@ def parts() -> list[Application]:
 def rows() -> dict[str, Any]:
     """A row for every table, or several, in the words of its columns; but `audit_pending`, which a trigger fills."""
     account, other, workspace, conversation = uuid4(), uuid4(), uuid4(), uuid4()
+    endpoint, delivery = uuid4(), uuid4()
     versioned = {"version": 1, "created_at": NOW}
     tenant = {"workspace_id": workspace}
     return {
@@ -209,6 +210,17 @@ def rows() -> dict[str, Any]:
             "created_at": NOW,
         },
         "quota": {**tenant, "name": "workspaces.members", "used": 1, "most": None},
+        "file": {
+            **tenant,
+            "id": uuid4(),
+            "owner_id": account,
+            "kind": "sample.attachment",
+            "name": "letter.pdf",
+            "content_type": "application/pdf",
+            "size_bytes": 1,
+            "state": "uploading",
+            "created_at": NOW,
+        },
         "event_topic": {**tenant, "topic": "t", "number": 1},
         "event": {**tenant, "topic": "t", "number": 1, "id": uuid4(), "name": "e", "data": {}, "created_at": NOW},
         "idempotency_key": {
@@ -254,6 +266,57 @@ def rows() -> dict[str, Any]:
             "created_at": NOW,
             "due_at": NOW,
             "expires_at": NOW,
+        },
+        "mail_preference": {
+            **tenant,
+            "subject": "ada@example.org",
+            "kind": "workspaces.invitations",
+            "wanted": False,
+            "changed_at": NOW,
+        },
+        "mail_template": {
+            **tenant,
+            "name": "workspaces.invitation",
+            "language": "en",
+            "subject": "Come",
+            "text": "{{ link }}",
+            "version": 1,
+            "changed_at": NOW,
+        },
+        "webhook_endpoint": {
+            **tenant,
+            "id": endpoint,
+            "url": "https://example.org/hook",
+            "description": "",
+            "events": ["*"],
+            "secret": b"encrypted",
+            "state": "active",
+            "failures": 0,
+            **versioned,
+        },
+        "webhook_pending": {**tenant, "topic": "t", "number": 1},
+        "webhook_delivery": {
+            **tenant,
+            "id": delivery,
+            "endpoint_id": endpoint,
+            "event_id": uuid4(),
+            "event_name": "e",
+            "body": "{}",
+            "state": "waiting",
+            "attempts": 1,
+            "tries": 1,
+            "created_at": NOW,
+        },
+        "webhook_attempt": {
+            **tenant,
+            "delivery_id": delivery,
+            "number": 1,
+            "url": "https://example.org/hook",
+            "request_headers": {},
+            "response_headers": {},
+            "response_body": "",
+            "milliseconds": 1,
+            "created_at": NOW,
         },
         "audit_entry": {
             **tenant,

@@ -53,7 +53,7 @@ class TestSuspension:
         mine = await own_permissions(workspace, member)
         assert (mine["is_member"], mine["permissions"], mine["withheld"]) == (
             True,
-            ["chat.conversation.open"],
+            ["chat.conversation.open", "files.file.read", "files.file.upload"],
             "membership_suspended",
         )
 

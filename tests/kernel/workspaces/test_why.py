@@ -24,6 +24,7 @@ from tests.kernel.workspaces.acting import (
 )
 from tests.running import MovableClock, RunningServer
 
+EVERYBODYS = ["chat.conversation.open", "files.file.read", "files.file.upload"]
 SEND = "chat.message.send"
 Run: TypeAlias = Callable[..., Awaitable[Result]]
 
@@ -157,7 +158,8 @@ async def test_all_that_a_member_may_do_with_what_it_comes_from(
     ok(await suspend(workspace, workspace.owner, member))
     shown = ok(await workspace.owner.http.get(path))
     assert shown["suspended_at"] is not None
-    assert [each["permission"] for each in shown["permissions"]] == ["chat.conversation.open"]
+    # What everybody has.
+    assert [each["permission"] for each in shown["permissions"]] == EVERYBODYS
     stranger = await make.person()
     problem(await workspace.owner.http.get(f"{member_path(workspace, stranger)}/permissions"), 404, "not_found")
 
