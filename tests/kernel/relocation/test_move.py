@@ -1,11 +1,14 @@
 """Workspaces that are moved while they are used: nothing that was acknowledged is lost, whatever ends the command."""
 
+import asyncio
+
 import pytest
 
 from courtyard.kernel.database import FENCED_MESSAGE
 from courtyard.kernel.relocation.copying import Copier
 from courtyard.kernel.relocation.errors import CannotMove
 from courtyard.kernel.relocation.mover import Mover
+from tests.factories import ok
 from tests.kernel.relocation.conftest import Street, Writer
 from tests.services import Kind
 
@@ -55,6 +58,33 @@ async def test_clients_write_meanwhile_and_nothing_is_lost(street: Street) -> No
     assert max(writer.refused_seconds, second.refused_seconds) < 10
     assert neighbour.refused == []
     assert len(await street.texts(other)) == 3 + len(neighbour.sent)
+
+
+async def test_what_others_are_told_is_told_once(street: Street) -> None:
+    """Events that are copied happen to nobody anew, and what waits to be told waits in one place."""
+    conversation = await street.conversation()
+    workspace = conversation.workspace
+    endpoints = f"{workspace.path}/webhooks/endpoints"
+    new = {"url": "https://receiver.invalid/", "events": ["chat.message.*"]}
+    endpoint = ok(await workspace.owner.http.post(endpoints, json=new))["endpoint"]
+    deliveries = f"{endpoints}/{endpoint['id']}/deliveries"
+
+    async def told() -> list[str]:
+        return [each["event_id"] for each in ok(await workspace.owner.http.get(deliveries))["items"]]
+
+    await street.send(conversation, "before")
+    async with asyncio.timeout(10):
+        while len(await told()) < 1:  # noqa: ASYNC110 - the database has no event
+            await asyncio.sleep(0.05)
+    before = await told()
+    for url in (await street.empty_database(), None):
+        await street.move(workspace.id, url)
+        await street.make.server.app.webhooks.turn()
+        assert await told() == before
+        await street.about(workspace.id, Mover.clean)
+    await street.send(conversation, "after")
+    await street.make.server.app.webhooks.turn()
+    assert len(await told()) == 2
 
 
 @pytest.mark.parametrize("step", ["copy", "drain", "merge"])

@@ -63,7 +63,8 @@ class Prepared(Generic[T]):
         self._texts: dict[str, tuple[Text, ...]] = {}
         (self.main,) = {_side_of(each, across_workspaces=across_workspaces) for each in (statement, *self._sqlite)}
         if across_workspaces and isinstance(statement, (Update, Delete)) and isinstance(statement.table, Table):
-            statement.table.info[TAKEN_UP_MARK] = True
+            # The statement has a copy of the table, with notes of its own.
+            statement.table.metadata.tables[statement.table.key].info[TAKEN_UP_MARK] = True
         audited = audited_change(statement, sqlite)
         self.audited: AuditedStatement[T] | None = None
         if audited is not None:

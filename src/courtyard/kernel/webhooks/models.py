@@ -16,7 +16,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from courtyard.kernel.database import Auditable, Json, WorkspaceBase
+from courtyard.kernel.database import TAKEN_UP_MARK, Auditable, Json, WorkspaceBase
 
 
 class WebhookEndpointRow(Auditable, WorkspaceBase):
@@ -52,7 +52,7 @@ class WebhookPendingRow(WorkspaceBase):
     """An event of which nobody has thought yet whom to tell."""
 
     __tablename__ = "webhook_pending"
-    __table_args__ = ({"sqlite_with_rowid": False},)
+    __table_args__ = ({"sqlite_with_rowid": False, "info": {TAKEN_UP_MARK: True}},)
 
     topic: Mapped[str] = mapped_column(String(200), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
@@ -99,6 +99,8 @@ class WebhookAttemptRow(WorkspaceBase):
             ["webhook_delivery.workspace_id", "webhook_delivery.id"],
             ondelete="CASCADE",
         ),
+        # With the deliveries that it refers to, whose old ones are removed in the background.
+        {"info": {TAKEN_UP_MARK: True}},
     )
 
     delivery_id: Mapped[UUID] = mapped_column(primary_key=True)
