@@ -143,7 +143,7 @@ class TestWhatIsWanted:
         await invite(workspace, person.email)
         assert [mail["state"] for mail in await messages(workspace, recipient=str(person.email))] == ["suppressed"]
         faulty = await person.http.patch(preferences, json={"wanted": {"workspaces.weather": False}})
-        assert problem(faulty, 400, "invalid_input")["errors"][0]["pointer"] == "/wanted/workspaces.weather"
+        assert problem(faulty, 400, "unknown_mail_kind")["errors"][0]["pointer"] == "/wanted/workspaces.weather"
 
     @pytest.mark.parametrize("forged", ["A" * 80, "changed", "cut"])
     async def test_a_link_that_is_not_ours_does_nothing(

@@ -9,11 +9,19 @@ from courtyard.kernel.database.database import Database
 from courtyard.kernel.database.drivers import FENCED_MESSAGE, FENCED_STATE, Connection, sqlite_path
 from courtyard.kernel.database.errors import DatabaseUnavailable, UniqueViolation
 from courtyard.kernel.database.migrations import address, pending
-from courtyard.kernel.database.models import AUDIT_MARK, WORKSPACE, Auditable, Audited, MainBase, WorkspaceBase
+from courtyard.kernel.database.models import (
+    AUDIT_MARK,
+    TAKEN_UP_MARK,
+    WORKSPACE,
+    Auditable,
+    Audited,
+    MainBase,
+    WorkspaceBase,
+)
 from courtyard.kernel.database.pages import DEFAULT_LIMIT, Cursor, Limit, Number, Page, page, sort_key
 from courtyard.kernel.database.placement import INSTALLATION, Placement, SharedPlacement
 from courtyard.kernel.database.pool import Pool
-from courtyard.kernel.database.statements import TAKEN_UP_MARK, Prepared
+from courtyard.kernel.database.statements import Prepared
 from courtyard.kernel.database.types import AnyOf, Json, UtcDateTime
 from courtyard.kernel.database.unit import ReadUnit, UnitOfWork
 

@@ -13,6 +13,9 @@ from courtyard.kernel.database.types import Json, UtcDateTime
 
 # Where a table keeps what `Auditable` says about it.
 AUDIT_MARK = "audited"
+# Where a table says that work in the background takes up its rows, of whichever workspace they are. A move hides such
+# rows until the workspace lives where they are: otherwise the work would be done twice.
+TAKEN_UP_MARK = "taken_up"
 
 # Named constraints, so that a migration can drop what it names and an error can be told by its constraint.
 NAMING_CONVENTION = {

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Generic
 
-from sqlalchemy import Delete, Dialect, Executable, MetaData, Table, Update, bindparam, insert, update
+from sqlalchemy import Dialect, Executable, MetaData, Table, bindparam, insert, update
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.sql import visitors
 from typing_extensions import TypeVar
@@ -19,10 +19,6 @@ from courtyard.kernel.database.models import WORKSPACE, MainBase, WorkspaceBase
 from courtyard.kernel.database.texts import Text, text_of
 
 T = TypeVar("T", default=None)
-
-# Where a table keeps that work in the background takes up its rows, of whichever workspace they are. A move hides such
-# rows until the workspace lives where they are: otherwise the work would be done twice.
-TAKEN_UP_MARK = "taken_up"
 
 
 class Prepared(Generic[T]):
@@ -62,9 +58,6 @@ class Prepared(Generic[T]):
         self._row = row
         self._texts: dict[str, tuple[Text, ...]] = {}
         (self.main,) = {_side_of(each, across_workspaces=across_workspaces) for each in (statement, *self._sqlite)}
-        if across_workspaces and isinstance(statement, (Update, Delete)) and isinstance(statement.table, Table):
-            # The statement has a copy of the table, with notes of its own.
-            statement.table.metadata.tables[statement.table.key].info[TAKEN_UP_MARK] = True
         audited = audited_change(statement, sqlite)
         self.audited: AuditedStatement[T] | None = None
         if audited is not None:

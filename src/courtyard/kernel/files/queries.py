@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, String, Uuid, and_, bindparam, func, or_, select
+from sqlalchemy import BigInteger, String, Uuid, and_, bindparam, cast, func, or_, select
 
 from courtyard.kernel.context import ReadContext
 from courtyard.kernel.database import WORKSPACE, AnyOf, Database, Prepared, UtcDateTime
@@ -52,7 +52,11 @@ _OF_THINGS = Prepared(
     ).order_by(FileRow.id),
     StoredFile,
 )
-_BYTES = Prepared(select(func.coalesce(func.sum(FileRow.size_bytes), 0)).where(FileRow.workspace_id == WORKSPACE), int)
+# PostgreSQL adds up to a `numeric`, which is no number in JSON.
+_BYTES = Prepared(
+    select(cast(func.coalesce(func.sum(FileRow.size_bytes), 0), BigInteger)).where(FileRow.workspace_id == WORKSPACE),
+    int,
+)
 
 # For the upkeep of a whole database.
 _REMOVED = Prepared(

@@ -1,6 +1,6 @@
 """The problems of mail."""
 
-from courtyard.kernel.errors import NotFound
+from courtyard.kernel.errors import InvalidInput, NotFound
 
 
 class InvalidStopLink(NotFound):
@@ -8,3 +8,10 @@ class InvalidStopLink(NotFound):
 
     code = "invalid_stop_link"
     title = "The link is not valid"
+
+
+class UnknownMailKind(InvalidInput):
+    """There is no kind of mail of this name."""
+
+    code = "unknown_mail_kind"
+    title = "There is no such kind of mail"

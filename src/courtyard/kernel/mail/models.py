@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, Index, Integer, LargeBinary, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from courtyard.kernel.database import Auditable, WorkspaceBase
+from courtyard.kernel.database import TAKEN_UP_MARK, Auditable, WorkspaceBase
 
 _WAITING = text("due_at IS NOT NULL")
 
@@ -28,6 +28,7 @@ class MailRow(WorkspaceBase):
         # What has somebody been sent lately, and what became of it.
         Index(None, "workspace_id", "recipient", "created_at"),
         Index("ix_mail_due_at", "due_at", sqlite_where=_WAITING, postgresql_where=_WAITING),
+        {"info": {TAKEN_UP_MARK: True}},
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)

@@ -12,7 +12,7 @@ from courtyard.kernel.database import DEFAULT_LIMIT, Cursor, Limit, Page
 from courtyard.kernel.errors import NotFound
 from courtyard.kernel.http import PUBLIC, SIGNED_IN, StrictRequest, delete, get, patch, post, put
 from courtyard.kernel.mail import queries
-from courtyard.kernel.mail.errors import InvalidStopLink
+from courtyard.kernel.mail.errors import InvalidStopLink, UnknownMailKind
 from courtyard.kernel.mail.permissions import EDIT, READ
 from courtyard.kernel.mail.schemas import (
     Language,
@@ -37,24 +37,23 @@ TEMPLATE = WORKSPACE + "/mail/templates/{name:str}/{language:str}"
 OK, NOTHING = 200, 204
 Token = Annotated[
     str,
-    Meta(min_length=40, max_length=700, pattern="^[A-Za-z0-9_-]+$(?!\\n)", description="What stands in the link."),
+    Meta(min_length=1, max_length=700, pattern="^[A-Za-z0-9_-]+$", description="What stands in the link."),
 ]
 # The framework has a use for `state` itself.
 State = Annotated[MailState | None, QueryParameter(name="state", description="Only mails in this state.")]
-To = Annotated[Email | None, QueryParameter(name="recipient", description="Only mail to this address.")]
 
 
 @get(f"{WORKSPACE}/mail/messages", permission=READ)
 async def list_mails(
     context: ReadContext,
-    to: To = None,
+    recipient: Email | None = None,
     template: TemplateName | None = None,
     in_state: State = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor | None = None,
 ) -> Page[Mail]:
     """List the mails of a workspace and what became of them, newest first."""
-    return await queries.list_mails(context, limit, cursor, recipient=to, template=template, state=in_state)
+    return await queries.list_mails(context, limit, cursor, recipient=recipient, template=template, state=in_state)
 
 
 @get(WORKSPACE + "/mail/messages/{mail_id:uuid}", permission=READ)
@@ -103,7 +102,7 @@ async def list_mail_preferences(context: ReadContext) -> list[MailPreference]:
     return await preferences.list_mine(context)
 
 
-@patch(f"{WORKSPACE}/mail/preferences", permission=SIGNED_IN)
+@patch(f"{WORKSPACE}/mail/preferences", permission=SIGNED_IN, problems=[UnknownMailKind])
 async def change_mail_preferences(context: Context, data: MailPreferencesPatch) -> list[MailPreference]:
     """Choose what one is written to about by a workspace."""
     return await preferences.change_mine(context, data.wanted)
@@ -129,7 +128,7 @@ async def unsubscribe(context: Context, token: Token) -> None:
 
 @get("/mail/outbox", permission=PUBLIC)
 async def read_outbox(
-    context: ReadContext, request: StrictRequest, to: To = None, limit: Limit = DEFAULT_LIMIT
+    context: ReadContext, request: StrictRequest, recipient: Email | None = None, limit: Limit = DEFAULT_LIMIT
 ) -> list[OutboxMail]:
     """Read the mails in the outbox of a server that is being tried out, newest first.
 
@@ -138,7 +137,7 @@ async def read_outbox(
     settings = context.runtime.settings
     if settings.mode != "development" or settings.mail.transport != "outbox" or not request.is_from_this_machine:
         raise NotFound
-    return await asyncio.to_thread(newest_in, outbox_of(settings), to, limit)
+    return await asyncio.to_thread(newest_in, outbox_of(settings), recipient, limit)
 
 
 ROUTES = (

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import Boolean, CheckConstraint, Index, Integer, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from courtyard.kernel.database import Json, WorkspaceBase
+from courtyard.kernel.database import TAKEN_UP_MARK, Json, WorkspaceBase
 
 _LIVE = text("due_at IS NOT NULL")
 _SLOTTED = text("slot IS NOT NULL")
@@ -54,6 +54,7 @@ class TaskRow(WorkspaceBase):
             sqlite_where=_SLOTTED,
             postgresql_where=_SLOTTED,
         ),
+        {"info": {TAKEN_UP_MARK: True}},
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)

@@ -1,6 +1,6 @@
 """The problems of webhooks."""
 
-from courtyard.kernel.errors import Problem
+from courtyard.kernel.errors import InvalidInput, Problem
 
 
 class TooManyEndpoints(Problem):
@@ -9,3 +9,10 @@ class TooManyEndpoints(Problem):
     code = "too_many_endpoints"
     status = 409
     title = "Too many endpoints"
+
+
+class UrlNotAllowed(InvalidInput):
+    """Nothing can be sent to this address, or nothing may."""
+
+    code = "url_not_allowed"
+    title = "Nothing is sent to this address"

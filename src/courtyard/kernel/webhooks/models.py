@@ -99,8 +99,6 @@ class WebhookAttemptRow(WorkspaceBase):
             ["webhook_delivery.workspace_id", "webhook_delivery.id"],
             ondelete="CASCADE",
         ),
-        # With the deliveries that it refers to, whose old ones are removed in the background.
-        {"info": {TAKEN_UP_MARK: True}},
     )
 
     delivery_id: Mapped[UUID] = mapped_column(primary_key=True)

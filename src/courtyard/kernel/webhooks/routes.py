@@ -9,7 +9,7 @@ from courtyard.kernel.context import Context, ReadContext
 from courtyard.kernel.database import DEFAULT_LIMIT, Cursor, Limit, Page
 from courtyard.kernel.http import delete, get, patch, post
 from courtyard.kernel.webhooks import queries
-from courtyard.kernel.webhooks.errors import TooManyEndpoints
+from courtyard.kernel.webhooks.errors import TooManyEndpoints, UrlNotAllowed
 from courtyard.kernel.webhooks.permissions import EDIT, READ
 from courtyard.kernel.webhooks.schemas import (
     DeliveryState,
@@ -43,7 +43,7 @@ async def list_webhook_endpoints(context: ReadContext) -> list[WebhookEndpoint]:
     return await queries.list_endpoints(context)
 
 
-@post(f"{WEBHOOKS}/endpoints", permission=EDIT, problems=[TooManyEndpoints])
+@post(f"{WEBHOOKS}/endpoints", permission=EDIT, problems=[TooManyEndpoints, UrlNotAllowed])
 async def create_webhook_endpoint(context: Context, data: NewEndpoint) -> SecretOfEndpoint:
     """Name an address that is told what happens. Its secret is shown this once."""
     return await endpoints.create_endpoint(context, data)
@@ -55,7 +55,7 @@ async def get_webhook_endpoint(context: ReadContext, endpoint_id: UUID) -> Webho
     return await queries.get_endpoint(context, endpoint_id)
 
 
-@patch(ENDPOINT, permission=EDIT)
+@patch(ENDPOINT, permission=EDIT, problems=[UrlNotAllowed])
 async def change_webhook_endpoint(
     context: Context, endpoint_id: UUID, data: EndpointPatch, version: int | None
 ) -> WebhookEndpoint:

@@ -8,9 +8,9 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from courtyard.kernel.context import Access, Context, ReadContext
 from courtyard.kernel.database import INSTALLATION, WORKSPACE, Prepared, UtcDateTime
-from courtyard.kernel.errors import FieldError, InvalidInput
+from courtyard.kernel.errors import FieldError
 from courtyard.kernel.mail import queries, rules
-from courtyard.kernel.mail.errors import InvalidStopLink
+from courtyard.kernel.mail.errors import InvalidStopLink, UnknownMailKind
 from courtyard.kernel.mail.models import MailPreferenceRow
 from courtyard.kernel.mail.rules import Stop
 from courtyard.kernel.mail.schemas import MailPreference
@@ -42,11 +42,11 @@ async def change_mine(context: Context, wanted: Mapping[str, bool]) -> list[Mail
     """Change what the caller wants to be written to about from this workspace.
 
     Raises:
-        InvalidInput: there is no such kind.
+        UnknownMailKind: there is no such kind.
     """
     known = {kind.name for kind in queries.kinds_of(context)}
     if unknown := sorted(wanted.keys() - known):
-        raise InvalidInput(errors=[FieldError("is no kind of mail", pointer=f"/wanted/{name}") for name in unknown])
+        raise UnknownMailKind(errors=[FieldError("is no kind of mail", pointer=f"/wanted/{name}") for name in unknown])
     for kind, is_wanted in wanted.items():
         await _say(context, str(context.account_id), kind, wanted=is_wanted)
     return await list_mine(context)

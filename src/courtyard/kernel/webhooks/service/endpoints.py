@@ -9,10 +9,10 @@ from sqlalchemy import BigInteger, Uuid, bindparam, delete, update
 
 from courtyard.kernel.context import Context
 from courtyard.kernel.database import WORKSPACE, Prepared
-from courtyard.kernel.errors import FieldError, InvalidInput, NotFound, PreconditionFailed
+from courtyard.kernel.errors import FieldError, NotFound, PreconditionFailed
 from courtyard.kernel.ids import new_id
 from courtyard.kernel.webhooks import queries, rules
-from courtyard.kernel.webhooks.errors import TooManyEndpoints
+from courtyard.kernel.webhooks.errors import TooManyEndpoints, UrlNotAllowed
 from courtyard.kernel.webhooks.models import WebhookEndpointRow
 from courtyard.kernel.webhooks.permissions import EDIT
 from courtyard.kernel.webhooks.schemas import (
@@ -41,7 +41,7 @@ async def create_endpoint(context: Context, new: NewEndpoint) -> SecretOfEndpoin
     """Name an address that is told from now on what happens.
 
     Raises:
-        InvalidInput: nothing can be sent to the address.
+        UrlNotAllowed: nothing can be sent to the address.
         TooManyEndpoints: there are enough.
     """
     context.require(EDIT)
@@ -71,7 +71,7 @@ async def change_endpoint(
 
     Raises:
         NotFound: there is none of this id.
-        InvalidInput: nothing can be sent to the address.
+        UrlNotAllowed: nothing can be sent to the address.
         PreconditionFailed: it has been changed meanwhile.
     """
     context.require(EDIT)
@@ -160,7 +160,7 @@ def _check_url(context: Context, url: str) -> None:
         allowed=rules.networks(settings.webhooks.allowed_networks),
     )
     if fault is not None:
-        raise InvalidInput(errors=[FieldError(fault, pointer="/url")])
+        raise UrlNotAllowed(errors=[FieldError(fault, pointer="/url")])
 
 
 def _sealed(context: Context, endpoint_id: UUID, secret: str) -> bytes:
