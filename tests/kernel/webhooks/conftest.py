@@ -12,6 +12,7 @@ from standardwebhooks import Webhook
 
 from tests.conftest import ServerFactory
 from tests.factories import Factory, Workspace, ok
+from tests.services import Databases, Kind
 
 LONG = {"access_token_seconds": 86_400}
 LOCAL = ("127.0.0.0/8",)
@@ -92,9 +93,13 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 
 @pytest.fixture
-def settings() -> dict[str, Any]:
-    """Settings with which receivers on this machine may be told, soon."""
+async def settings(databases: Databases, database_kind: Kind) -> dict[str, Any]:
+    """Settings with which receivers on this machine may be told, soon.
+
+    With a database of its own: a server of other tests would take up what is to be sent, and refuse to send it there.
+    """
     return {
+        "database": await databases.new(database_kind),
         "webhooks": {"allowed_networks": LOCAL, "sweep_seconds": 0.02, "timeout_seconds": 5},
         "tasks": {"sweep_seconds": 0.02},
         "security": LONG,
