@@ -22,7 +22,7 @@ from courtyard.kernel.files.service.thumbnails import make_thumbnails
 from courtyard.kernel.quotas import give_back
 from courtyard.kernel.runtime import Runtime
 from courtyard.kernel.storage import Storage, StoredObject
-from courtyard.kernel.tasks import Schedule, task
+from courtyard.kernel.tasks import Nothing, Schedule, task
 from courtyard.kernel.telemetry import FILES_REMOVED
 from courtyard.kernel.trail import Origin
 
@@ -157,10 +157,6 @@ class Sweeper:
                 await context.commit()
         finally:
             await context.rollback()
-
-
-class Nothing(msgspec.Struct, frozen=True):
-    """A payload that says nothing."""
 
 
 @task(name="files.sweep", time_limit_seconds=3_600)

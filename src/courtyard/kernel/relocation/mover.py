@@ -41,7 +41,10 @@ from courtyard.kernel.trail import Origin
 FEW = 500
 MANY_TOUCHED = 50_000
 ATTEMPTS = 5
-# Of the announced time, what has to be left for the switch itself.
+# The part of the announced time for which the fence is closed. It opens by itself then, also where the command was
+# killed, and whoever was refused comes back within the rest.
+CLOSED_PART = 0.9
+# Of that time, what has to be left for the switch itself.
 LEAST_LEFT_SECONDS = 1.0
 SETTLE_SECONDS = FRESH_SECONDS + 0.3
 
@@ -65,6 +68,7 @@ class Mover:
         self._move = move
         self._say = say
         self._pause_seconds = pause_seconds
+        self._closed_seconds = pause_seconds * CLOSED_PART
         self._plan = plan_of(runtime.parts, move.workspace_id, move.id)
         main = runtime.placement.main
         self._urls = moves.urls_of(runtime.keys, move)
@@ -191,7 +195,7 @@ class Mover:
             nonlocal closed_at
             # Whoever comes while those in a change are waited for is refused already.
             closed_at = time.monotonic()
-            await capture.set_fence(connection, self._plan, CLOSED, self._pause_seconds)
+            await capture.set_fence(connection, self._plan, CLOSED, self._closed_seconds)
 
         await capture.patiently(self._source, close)
         is_held = False
@@ -200,7 +204,7 @@ class Mover:
             touched = self._copier.touched or set()
             async with self._source.snapshot() as there, self._target.snapshot() as here:
                 _refuse(await differences_of(self._plan, touched, there, here))
-            if time.monotonic() - closed_at > self._pause_seconds - LEAST_LEFT_SECONDS:
+            if time.monotonic() - closed_at > self._closed_seconds - LEAST_LEFT_SECONDS:
                 return False
             async with self._source.change() as connection:
                 is_held = await capture.hold_fence(connection, self._plan)

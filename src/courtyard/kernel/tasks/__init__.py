@@ -23,12 +23,13 @@ from courtyard.kernel.tasks.schedules import Schedule
 from courtyard.kernel.tasks.schemas import Operation
 from courtyard.kernel.tasks.sending import Sender, celery_app, queue_name
 from courtyard.kernel.tasks.service import TASKS_CHANNEL, enqueue
-from courtyard.kernel.tasks.upkeep import SCHEDULES, TASKS
+from courtyard.kernel.tasks.upkeep import SCHEDULES, TASKS, Nothing
 
 __all__ = [
     "TASKS_CHANNEL",
     "Again",
     "GiveUp",
+    "Nothing",
     "Operation",
     "Retry",
     "Runner",

@@ -2,14 +2,13 @@
 
 from datetime import timedelta
 
-import msgspec
 import structlog
 
 from courtyard.kernel.context import Access, Context
 from courtyard.kernel.database import DatabaseUnavailable
 from courtyard.kernel.events import Background
 from courtyard.kernel.runtime import Runtime
-from courtyard.kernel.tasks import Schedule, task
+from courtyard.kernel.tasks import Nothing, Schedule, task
 from courtyard.kernel.trail import Origin
 from courtyard.kernel.webhooks import queries
 from courtyard.kernel.webhooks.service import deliveries
@@ -60,10 +59,6 @@ class Fanout:
         finally:
             await context.rollback()
         return taken
-
-
-class Nothing(msgspec.Struct, frozen=True):
-    """A payload with nothing in it."""
 
 
 @task(name="webhooks.prune", priority=9, time_limit_seconds=3_600)

@@ -24,7 +24,6 @@ from courtyard.kernel.webhooks.schemas import (
 )
 from courtyard.kernel.webhooks.service import deliveries
 
-SECRET_COLUMN = "webhook_endpoint.secret"  # noqa: S105 - the name of a column
 TEST = "webhooks.endpoint.tested"
 
 _ID = bindparam("id", type_=Uuid(), required=True)
@@ -164,4 +163,4 @@ def _check_url(context: Context, url: str) -> None:
 
 
 def _sealed(context: Context, endpoint_id: UUID, secret: str) -> bytes:
-    return context.runtime.keys.encrypt(secret.encode(), SECRET_COLUMN, endpoint_id)
+    return context.runtime.keys.encrypt(secret.encode(), deliveries.SECRET_COLUMN, endpoint_id)
