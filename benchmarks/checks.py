@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -11,6 +10,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 import httpx2
+import uvloop
 
 from benchmarks.bench import Bench
 from benchmarks.contest import BenchmarkError, Contestant, Reading
@@ -58,7 +58,7 @@ def checks(*, embedded: bool) -> Contestant:
                     "redis": {"url": REDIS, "prefix": f"benchmark-{uuid4().hex}"},
                     "accounts": {"session_store": "redis"},
                 }
-            return asyncio.run(_compare(settings, bench.seconds))
+            return uvloop.run(_compare(settings, bench.seconds))
 
     return measure
 

@@ -30,13 +30,17 @@ STOP_SECONDS: Final = 15.0
 class ServerProcess:
     """A running server with its children."""
 
-    root: psutil.Process
+    root: psutil.Popen
     port: int
     seconds_to_ready: float
 
     def tree(self) -> list[psutil.Process]:
         """Return the process and everything it started."""
         return [self.root, *self.root.children(recursive=True)]
+
+    def ended(self) -> bool:
+        """Return whether the process itself is over."""
+        return self.root.poll() is not None
 
     def cpu_seconds(self) -> float:
         """Return the user and system time that the tree has used so far."""
@@ -79,6 +83,33 @@ class Live:
 
 
 @contextmanager
+def pinned(
+    command: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None, directory: Path = REPOSITORY
+) -> Iterator[ServerProcess]:
+    """Run a process on the core of the servers until the block is left. It may not have begun to do anything.
+
+    Args:
+        command: the program and its arguments.
+        log: the file that gets its output.
+        environment: variables beside those of this process.
+        directory: where it runs.
+    """
+    # A child is born with the affinity of its parent, so no thread of it ever runs on the other core.
+    os.sched_setaffinity(0, {SERVER_CORE})
+    with log.open("ab") as output:
+        variables = {**os.environ, **(environment or {})}
+        child = psutil.Popen(
+            command, env=variables, cwd=directory, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
+    os.sched_setaffinity(0, {GENERATOR_CORE})
+    server = ServerProcess(child, 0, 0.0)
+    try:
+        yield server
+    finally:
+        _end(server)
+
+
+@contextmanager
 def serving(
     command: Sequence[str],
     *,
@@ -102,25 +133,20 @@ def serving(
         BenchmarkError: the server ended, or was not ready within START_SECONDS; with the end of its log.
     """
     started = time.perf_counter()
-    # A child is born with the affinity of its parent, so no thread of it ever runs on the other core.
-    os.sched_setaffinity(0, {SERVER_CORE})
-    with log.open("ab") as output:
-        variables = {**os.environ, **(environment or {})}
-        child = subprocess.Popen(
-            command, env=variables, cwd=directory, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-        )
-    os.sched_setaffinity(0, {GENERATOR_CORE})
-    server = ServerProcess(psutil.Process(child.pid), port, 0.0)
-    try:
+    with pinned(command, log=log, environment=environment, directory=directory) as server:
+        server.port = port
         while not _answers(port, ready):
-            if child.poll() is not None or time.perf_counter() - started > START_SECONDS:
-                tail = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
-                raise BenchmarkError(f"{' '.join(command)} did not become ready. The end of what it said:\n{tail}")
+            if server.ended() or time.perf_counter() - started > START_SECONDS:
+                raise BenchmarkError(f"{' '.join(command)} did not become ready. {end_of(log)}")
             time.sleep(0.005)
         server.seconds_to_ready = time.perf_counter() - started
         yield server
-    finally:
-        _end(child, server)
+
+
+def end_of(log: Path) -> str:
+    """Return the last lines of what a process said."""
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
+    return f"The end of what it said:\n{tail}"
 
 
 def free_port() -> int:
@@ -143,9 +169,10 @@ def _answers(port: int, path: str) -> bool:
     return status < 500 if path == "/" else status == 200
 
 
-def _end(child: subprocess.Popen[bytes], server: ServerProcess) -> None:
-    family = server.tree() if child.poll() is None else []
-    child.terminate()
+def _end(server: ServerProcess) -> None:
+    family = [] if server.ended() else server.tree()
+    if family:
+        server.root.terminate()
     for straggler in psutil.wait_procs(family, timeout=STOP_SECONDS)[1]:
         straggler.kill()
-    child.wait()
+    server.root.wait()

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -12,11 +12,13 @@ import uvicorn
 from typing_extensions import override
 
 from courtyard.kernel.clock import Clock
+from courtyard.kernel.context import Context
 from courtyard.kernel.database import Placement
 from courtyard.kernel.runtime import Runtime
 from courtyard.kernel.settings import (
     AccountSettings,
     AuditSettings,
+    BackupSettings,
     DatabaseSettings,
     EventSettings,
     FileSettings,
@@ -54,6 +56,7 @@ SECTIONS: dict[str, Any] = {
     "webhooks": WebhookSettings,
     "limits": LimitSettings,
     "audit": AuditSettings,
+    "backup": BackupSettings,
     "telemetry": TelemetrySettings,
 }
 # The servers of one test process are processes of one installation.
@@ -63,6 +66,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "security": {**KEYS, "argon2_time_cost": 1, "argon2_memory_kib": 64, "argon2_parallelism": 1},
     "realtime": {"presence_grace_seconds": 0.2},
     "server": {"shutdown_timeout_seconds": 2},
+    # PostgreSQL has a hundred connections for all of them.
+    "database": {"pool_size": 6, "read_pool_size": 6},
     # Tests come from one address, and are in a hurry. Those of limits have servers of their own.
     "limits": {"enabled": False},
     # A browser is made to find each server there (`tests/e2e`), on whichever port it listens.
@@ -98,6 +103,18 @@ def make_settings(data_dir: Path, database_url: str, **sections: Mapping[str, An
         data_dir=data_dir,
         **{name: section(**{**DEFAULTS.get(name, {}), **sections.get(name, {})}) for name, section in SECTIONS.items()},
     )
+
+
+async def finish(runtime: Runtime, step: Callable[[Context], Awaitable[bool]]) -> None:
+    """Take steps of background work until it says that there is no more, each in a transaction of its own."""
+    is_more = True
+    while is_more:
+        context = Context(runtime, None, None, "test")
+        try:
+            is_more = await step(context)
+            await context.commit()
+        finally:
+            await context.rollback()
 
 
 class WebServer(uvicorn.Server):

@@ -1,6 +1,10 @@
 """What tests talk to beside themselves: databases that they make and drop, and Redis."""
 
+import asyncio
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NoReturn, TypeAlias
 from urllib.parse import urlsplit
@@ -12,7 +16,7 @@ import redis.asyncio as redis
 from redis.exceptions import RedisError
 
 from courtyard.kernel.application import installed
-from courtyard.kernel.database import Database
+from courtyard.kernel.database import Database, sqlite_path
 from courtyard.kernel.database.migrator import upgrade
 from courtyard.kernel.settings import DatabaseSettings
 from courtyard.server import KERNEL
@@ -45,6 +49,8 @@ class Databases:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._shared: dict[Kind, str] = {}
+        # Migrations take a second or more, and are the same each time: what they make is copied.
+        self._templates: dict[tuple[Kind, bool], str] = {}
         self._postgres: str | None = None
         self._why_not: str | None = None
         self._made: list[str] = []
@@ -63,19 +69,28 @@ class Databases:
             main: whether it has the tables of the main side too.
             migrated: whether it has tables at all.
         """
-        name = f"courtyard_test_{uuid4().hex}"
-        if kind == "sqlite":
-            url = f"sqlite:///{self._folder / name}.sqlite3"
-        else:
-            postgres = await self._server()
-            await _run(postgres, f"CREATE DATABASE {name}")
-            self._made.append(name)
-            url = f"{postgres}/{name}"
-        if migrated:
+        if not migrated:
+            return await self._create(kind)
+        if (kind, main) not in self._templates:
+            url = await self._create(kind)
             database = Database(url, DatabaseSettings())
             await upgrade(database, PARTS, main=main)
             await database.close()
-        return url
+            self._templates[kind, main] = url
+        return await self._create(kind, self._templates[kind, main])
+
+    async def _create(self, kind: Kind, template: str | None = None) -> str:
+        name = f"courtyard_test_{uuid4().hex}"
+        if kind == "sqlite":
+            url = f"sqlite:///{self._folder / name}.sqlite3"
+            if template is not None:
+                await asyncio.to_thread(shutil.copyfile, sqlite_path(template), sqlite_path(url))
+            return url
+        postgres = await self._server()
+        copied = "" if template is None else f" TEMPLATE {template.rpartition('/')[2]}"
+        await _run(postgres, f"CREATE DATABASE {name}{copied}")
+        self._made.append(name)
+        return f"{postgres}/{name}"
 
     def data_dir(self, url: str) -> Path:
         """Return the data directory of the servers on a database.
@@ -103,6 +118,17 @@ class Databases:
         """Drop what was made."""
         for name in self._made:
             await _run(self._postgres or "", f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def postgres_database() -> Iterator[str]:
+    """Make a PostgreSQL database for a test without a loop, and drop it behind it; give its URL."""
+    databases = Databases(Path())
+    url = asyncio.run(databases.new("postgresql", migrated=False))
+    try:
+        yield url
+    finally:
+        asyncio.run(databases.drop())
 
 
 async def _run(server: str, statement: str) -> None:

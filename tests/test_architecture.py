@@ -67,6 +67,7 @@ EDGE = (
     "courtyard.kernel.audit.tasks",
     "courtyard.kernel.webhooks.tasks",
     "courtyard.kernel.files.tasks",
+    "courtyard.kernel.backup.restoring",
     "courtyard.kernel.context",
     "courtyard.kernel.database",
     "courtyard.kernel.http",

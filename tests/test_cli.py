@@ -1,12 +1,10 @@
 """The command line: what it prints, what it refuses, and with which status it leaves."""
 
-import asyncio
 import contextlib
 import io
 import json
 import os
 import re
-import secrets
 import signal
 import socket
 import sqlite3
@@ -19,7 +17,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import argon2
-import asyncpg
 import pytest
 import typer
 
@@ -30,8 +27,8 @@ from courtyard.kernel.settings import load_settings
 from courtyard.kernel.settings_sources import new_key
 from tests.commands import Result, Run
 from tests.processes import PROGRAM
+from tests.services import postgres_database
 
-POSTGRES = os.environ.get("COURTYARD_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432").rstrip("/")
 REDIS = os.environ.get("COURTYARD_TEST_REDIS", "redis://127.0.0.1:6379").rstrip("/")
 
 
@@ -520,21 +517,11 @@ class TestServe:
 @pytest.fixture
 def services(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An empty PostgreSQL database and a Redis, configured."""
-    name = f"courtyard_cli_{secrets.token_hex(4)}"
-
-    async def administer(statement: str) -> None:
-        connection = await asyncpg.connect(f"{POSTGRES}/postgres")
-        try:
-            await connection.execute(statement)
-        finally:
-            await connection.close()
-
-    asyncio.run(administer(f"CREATE DATABASE {name}"))
-    monkeypatch.setenv("COURTYARD_DATABASE__URL", f"{POSTGRES}/{name}")
-    monkeypatch.setenv("COURTYARD_REDIS__URL", f"{REDIS}/0")
-    monkeypatch.setenv("COURTYARD_REDIS__PREFIX", name)
-    yield
-    asyncio.run(administer(f"DROP DATABASE {name} WITH (FORCE)"))
+    with postgres_database() as url:
+        monkeypatch.setenv("COURTYARD_DATABASE__URL", url)
+        monkeypatch.setenv("COURTYARD_REDIS__URL", f"{REDIS}/0")
+        monkeypatch.setenv("COURTYARD_REDIS__PREFIX", url.rpartition("/")[2])
+        yield
 
 
 @pytest.mark.services

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import uvloop
 
 from benchmarks.bench import Bench
 from benchmarks.contest import CPU, OURS, Bar, Contestant, Reading, Work
@@ -155,7 +156,7 @@ def on(*, embedded: bool, wanted: Task[Nothing] | None) -> Contestant:
 
 
 def _measure(address: str, folder: Path, wanted: Task[Nothing] | None) -> Reading:
-    return asyncio.run(latency(address, folder) if wanted is None else throughput(address, folder, wanted))
+    return uvloop.run(latency(address, folder) if wanted is None else throughput(address, folder, wanted))
 
 
 WORKS: Final = (

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
+import uvloop
 from sqlalchemy import BigInteger, String, Uuid, bindparam, select, update
 
 from benchmarks.bench import Bench
@@ -61,9 +61,9 @@ def update_of_one_row(*, audited: bool, embedded: bool) -> Contestant:
     def measure(bench: Bench) -> Reading:
         if embedded:
             path = bench.directory / f"audit-{new_id().hex}.sqlite3"
-            return asyncio.run(_rename(f"sqlite:///{path}", bench.seconds, audited=audited))
+            return uvloop.run(_rename(f"sqlite:///{path}", bench.seconds, audited=audited))
         with temporary_database("audit") as address:
-            return asyncio.run(_rename(address, bench.seconds, audited=audited))
+            return uvloop.run(_rename(address, bench.seconds, audited=audited))
 
     return measure
 

@@ -5,19 +5,27 @@ import contextlib
 import os
 import resource
 import shutil
+import socket
 import sqlite3
+import ssl
 import stat
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from structlog.testing import capture_logs
 from typing_extensions import override
 
 from courtyard.kernel.settings import Settings, SettingsError, complete, read_settings, refusals
+from courtyard.kernel.settings_sections import SmtpSettings
 from courtyard.kernel.settings_sources import DOTENV_FILE, config_file
 from courtyard.kernel.settings_text import without_password
+
+if TYPE_CHECKING:
+    from courtyard.kernel.database import Database
+    from courtyard.kernel.runtime import Runtime
 
 PROBE_SECONDS = 5.0
 LOW_DISK_BYTES = 1 << 30
@@ -60,12 +68,22 @@ async def examine() -> AsyncIterator[Check]:
             yield Check("fail", "secrets", fault)
     for check in (*_settings(settings), *_files(settings), *_machine(settings), *_applications(settings)):
         yield check
+    async for check in _services(settings):
+        yield check
+
+
+async def _services(settings: Settings) -> AsyncIterator[Check]:
     database = await _database(settings)
     yield database
     if database.level == "ok":
-        async for check in _migrations(settings):
+        found = [check async for check in _migrations(settings)]
+        for check in found:
             yield check
-    yield await _redis(settings)
+        if all(check.level == "ok" for check in found):
+            async for check in _shards(settings):
+                yield check
+    for service in (_redis, _broker, _storage, _mail):
+        yield await service(settings)
 
 
 def _settings(settings: Settings) -> Iterator[Check]:
@@ -102,7 +120,6 @@ def _settings(settings: Settings) -> Iterator[Check]:
             "Argon2id is set weaker than advised",
             "remove security.argon2_* from the settings",
         )
-    yield _mail(settings)
     if settings.production and (settings.telemetry.log_level == "DEBUG" or sys.flags.dev_mode):
         yield Check(
             "warn",
@@ -110,20 +127,6 @@ def _settings(settings: Settings) -> Iterator[Check]:
             "debugging is on in production",
             "set telemetry.log_level to INFO, unset PYTHONDEVMODE",
         )
-
-
-def _mail(settings: Settings) -> Check:
-    mail = settings.mail
-    if mail.transport == "smtp":
-        return Check("ok", "mail", f"sent by {mail.smtp.host}:{mail.smtp.port}; `courtyard mail test ADDRESS` tries it")
-    if settings.production:
-        return Check(
-            "warn",
-            "mail",
-            "written into the outbox, where nobody who is meant reads it",
-            "set mail.transport to smtp",
-        )
-    return Check("ok", "mail", "written into the outbox (`courtyard mail outbox`)")
 
 
 def _files(settings: Settings) -> Iterator[Check]:
@@ -261,6 +264,52 @@ async def _migrations(settings: Settings) -> AsyncIterator[Check]:
         yield Check("ok", "migrations", "up to date")
 
 
+async def _shards(settings: Settings) -> AsyncIterator[Check]:
+    from courtyard.kernel.runtime import Runtime  # noqa: PLC0415
+    from courtyard.kernel.workspaces import DatabaseIdentity  # noqa: PLC0415
+    from courtyard.server import parts  # noqa: PLC0415
+
+    runtime = None
+    try:
+        runtime = Runtime.create(settings, parts(settings), DatabaseIdentity())
+        with capture_logs() as said:
+            await runtime.placement.load()
+        for line in said:
+            subject = f"that of workspace {line.get('workspace_id')} cannot be found"
+            yield Check("fail", "shards", subject, "bring back the key in security.encryption_keys that was taken away")
+        for check in await asyncio.gather(*(_shard(runtime, one) for one in runtime.placement.databases()[1:])):
+            yield check
+    except Exception as error:  # noqa: BLE001 - as for the database
+        yield Check("fail", "shards", f"where workspaces live cannot be read: {_short(error)}", "courtyard migrate up")
+    finally:
+        if runtime is not None:
+            await runtime.close()
+
+
+async def _shard(runtime: "Runtime", database: "Database") -> Check:
+    from courtyard.kernel.database.migrations import address, pending  # noqa: PLC0415
+    from courtyard.kernel.shards import Shard, installation_id  # noqa: PLC0415
+
+    where, started = address(database.url), time.perf_counter()
+    name = database.name if isinstance(database, Shard) else ""
+    try:
+        async with asyncio.timeout(PROBE_SECONDS):
+            await database.ping()
+            behind = await pending(database, runtime.parts, main=False)
+            owner = await installation_id(runtime.placement.main, runtime.clock.now())
+            if not behind and isinstance(database, Shard):
+                with capture_logs():
+                    await database.admit(runtime.parts, owner)
+    except Exception as error:  # noqa: BLE001 - as for the database
+        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+        mend = "start it; its workspaces answer 503 until then"
+        return Check("fail", "shards", f"{name} at {where} cannot be used: {_short(cause)}", mend)
+    if behind:
+        modules = ", ".join(state.module for state in behind)
+        return Check("fail", "shards", f"{name} at {where} is not up to date ({modules})", "courtyard migrate up")
+    return Check("ok", "shards", f"{name} at {where}, up to date, {_milliseconds(started)}")
+
+
 async def _redis(settings: Settings) -> Check:
     if settings.redis_url is None:
         return Check("ok", "redis", "not configured, which is enough for one server process")
@@ -276,6 +325,99 @@ async def _redis(settings: Settings) -> Check:
     finally:
         await client.aclose()
     return Check("ok", "redis", f"Redis {information['redis_version']} at {where}, {_milliseconds(started)}")
+
+
+async def _broker(settings: Settings) -> Check:
+    tasks = settings.tasks
+    if tasks.runner != "celery" or tasks.broker_url is None:
+        where = "beside the requests" if tasks.runner == "embedded" else "by `courtyard worker`"
+        return Check("ok", "broker", f"none is needed: tasks are run {where}, out of the database")
+    url = without_password(tasks.broker_url.get_secret_value())
+    started = time.perf_counter()
+    try:
+        async with asyncio.timeout(PROBE_SECONDS + tasks.broker_timeout_seconds):
+            await asyncio.to_thread(_ask_broker, settings)
+    except ImportError as error:
+        return Check("fail", "broker", f"Celery cannot be loaded: {_short(error)}", "install courtyard[celery]")
+    except Exception as error:  # noqa: BLE001 - each transport has errors of its own
+        mend = "start it, or correct tasks.broker_url; tasks wait in the database until then"
+        return Check("fail", "broker", f"{url} does not answer: {_short(error)}", mend)
+    return Check("ok", "broker", f"{'RabbitMQ' if tasks.is_rabbitmq else 'Redis'} at {url}, {_milliseconds(started)}")
+
+
+def _ask_broker(settings: Settings) -> None:
+    from courtyard.kernel.tasks import celery_app  # noqa: PLC0415 - only where there is one
+
+    with celery_app(settings, []).connection_for_write() as connection:
+        connection.ensure_connection(max_retries=1, timeout=settings.tasks.broker_timeout_seconds)
+        # Redis is reached by what is sent through the connection.
+        connection.default_channel.close()
+
+
+async def _storage(settings: Settings) -> Check:
+    from courtyard.kernel.storage import open_storage  # noqa: PLC0415 - slow
+
+    storage, path = settings.files.storage, settings.files_path
+    is_local = storage.kind == "local"
+    if is_local and not path.exists():
+        return Check("ok", "storage", f"{path} is made at the first upload")
+    where = str(path) if is_local else f"{storage.kind}, {storage.bucket} at {storage.endpoint or 'its own address'}"
+    at_once = storage.model_copy(update={"retry_seconds": 0, "timeout_seconds": PROBE_SECONDS})
+    started = time.perf_counter()
+    # What exactly is wrong is in the log alone: clients are not to be told.
+    with capture_logs() as said:
+        try:
+            async with asyncio.timeout(2 * PROBE_SECONDS):
+                await open_storage(at_once, path).check()
+        except Exception as error:  # noqa: BLE001 - as for the database
+            reason = next((str(line["error"]).splitlines()[0] for line in said if "error" in line), _short(error))
+            mend = "make it writable" if is_local else "correct files.storage, or the rights on the bucket"
+            return Check("fail", "storage", f"{where} does not keep what is stored: {reason}", mend)
+    return Check("ok", "storage", f"{where} keeps what is stored, {_milliseconds(started)}")
+
+
+async def _mail(settings: Settings) -> Check:
+    if settings.mail.transport == "smtp":
+        return await _mail_server(settings.mail.smtp)
+    if settings.production:
+        return Check(
+            "warn",
+            "mail",
+            "written into the outbox, where nobody who is meant reads it",
+            "set mail.transport to smtp",
+        )
+    return Check("ok", "mail", "written into the outbox (`courtyard mail outbox`)")
+
+
+async def _mail_server(smtp: SmtpSettings) -> Check:
+    """Connect, and log in where that is configured, as for a mail, and send none."""
+    import aiosmtplib  # noqa: PLC0415 - only where there is one
+
+    where, started = f"{smtp.host}:{smtp.port}", time.perf_counter()
+    client = aiosmtplib.SMTP(
+        hostname=smtp.host,
+        port=smtp.port,
+        username=smtp.username,
+        password=None if smtp.password is None else smtp.password.get_secret_value(),
+        use_tls=smtp.security == "tls",
+        start_tls=smtp.security == "starttls",
+        local_hostname=socket.gethostname(),
+        timeout=PROBE_SECONDS,
+    )
+    try:
+        async with client:
+            pass
+    except aiosmtplib.SMTPAuthenticationError as error:
+        mend = "correct mail.smtp.username and mail.smtp.password"
+        return Check("fail", "mail", f"{where} refuses the login: {error.code} {error.message}", mend)
+    except Exception as error:  # noqa: BLE001 - as for the database
+        cause = error.__cause__ if isinstance(error.__cause__, ssl.SSLError) else error
+        mend = "start it, or correct mail.smtp; mail waits until then"
+        if isinstance(cause, ssl.SSLError):
+            mend = "correct mail.smtp.security or mail.smtp.host, or have the server's certificate renewed"
+        return Check("fail", "mail", f"{where} does not answer: {_short(cause)}", mend)
+    tries = "`courtyard mail test ADDRESS` sends one"
+    return Check("ok", "mail", f"{where} takes mail from here ({smtp.security}), {_milliseconds(started)}; {tries}")
 
 
 def _mode(path: Path) -> int:

@@ -1,7 +1,7 @@
 """Assembles the ASGI application: the kernel first, then each application that is installed and configured."""
 
 import gc
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -11,35 +11,34 @@ from litestar.config.cors import CORSConfig
 from litestar.types import Message, Receive, Scope, Send
 
 from courtyard import site
-from courtyard.kernel.accounts import SESSIONS_CHANNEL, accounts, prune_accounts
+from courtyard.kernel.accounts import SESSIONS_CHANNEL, accounts
 from courtyard.kernel.application import Application, installed
 from courtyard.kernel.audit import Keeper, audit
+from courtyard.kernel.backup import backups
 from courtyard.kernel.clock import Clock
-from courtyard.kernel.context import Context
 from courtyard.kernel.database import Placement
 from courtyard.kernel.events import Background, Signal, events
 from courtyard.kernel.files import files
 from courtyard.kernel.http import EXCEPTION_HANDLERS, TRUSTED, Edge, StrictRequest, idempotency
 from courtyard.kernel.key_watch import KeyWatch
-from courtyard.kernel.mail import MAIL_CHANNEL, Delivery, mail
+from courtyard.kernel.mail import mail
 from courtyard.kernel.quotas import quotas
 from courtyard.kernel.realtime import PATH, Realtime, realtime
 from courtyard.kernel.relocation import relocation
+from courtyard.kernel.residence import residence
 from courtyard.kernel.runtime import Runtime
 from courtyard.kernel.settings import Settings, load_settings
 from courtyard.kernel.shards import PLACEMENTS_CHANNEL, placements, shards
 from courtyard.kernel.storage import StoragePlacement
 from courtyard.kernel.tasks import TASKS_CHANNEL, Runner, Scheduler, Sender, operations, tasks
 from courtyard.kernel.telemetry import begin_telemetry, configure_logs, end_telemetry
-from courtyard.kernel.trail import Origin
 from courtyard.kernel.webhooks import Fanout, webhooks
-from courtyard.kernel.workspaces import DatabaseIdentity, clean_up, workspaces
+from courtyard.kernel.workspaces import DatabaseIdentity, workspaces
 
 # Not among the types of scopes that the framework's annotations name.
 LIFESPAN: str = "lifespan"
 # A new key signs some seconds after it was written (`courtyard.keys`), so every process has to look more often.
 KEY_WATCH_SECONDS = 1.0
-PRUNE_SECONDS = 3_600.0
 
 # In the order in which their tables are made.
 KERNEL = (
@@ -48,6 +47,7 @@ KERNEL = (
     placements,
     shards,
     relocation,
+    residence,
     quotas,
     files,
     events,
@@ -63,7 +63,7 @@ KERNEL = (
 
 def parts(settings: Settings) -> list[Application]:
     """Return the modules of the kernel and the configured applications."""
-    return [*KERNEL, *installed(settings.applications)]
+    return [*KERNEL, backups(settings), *installed(settings.applications)]
 
 
 class Server:
@@ -73,7 +73,6 @@ class Server:
         runtime: the process.
         audit: keeps the audit logs.
         realtime: its sockets.
-        mail: what delivers outgoing mail.
         tasks: what runs background work, where the settings have it run here.
         webhooks: what thinks of whom to tell.
     """
@@ -92,14 +91,14 @@ class Server:
         )
         self.audit = Keeper(self.runtime)
         self.realtime = Realtime(self.runtime, [handler for part in declared for handler in part.sockets])
-        self.mail = Delivery(self.runtime)
         self.tasks = Runner(self.runtime)
         self._scheduler = Scheduler(self.runtime)
         self._sender = Sender(self.runtime) if settings.tasks.runner == "celery" else None
         self.webhooks = Fanout(self.runtime)
         self._keys = KeyWatch(settings, self.runtime.signing, self.runtime.encryption)
         self._background = Background()
-        self._workers = site.Workers.of_environment(partial(site.exposition, self.runtime))
+        self._census = site.Census(self.runtime)
+        self._workers = site.Workers.of_environment(partial(site.exposition, self.runtime, self._census))
         self.http = web_application(declared, settings, lifespan=[self._lifespan])
         self.http.state[site.WORKERS] = self._workers
         self._edge = Edge(self.http, self.runtime)
@@ -141,50 +140,29 @@ class Server:
             await self.stop()
 
     async def start(self) -> None:
-        """Begin to listen to other processes, to look after sockets and to deliver mail."""
+        """Begin to listen to other processes, to look after sockets and to run tasks."""
         await self._workers.start()
         await self.runtime.bus.start(self._heard)
         await self.runtime.bus.listen(SESSIONS_CHANNEL)
-        await self.runtime.bus.listen(MAIL_CHANNEL)
         await self.runtime.bus.listen(TASKS_CHANNEL)
         await self.runtime.bus.listen(PLACEMENTS_CHANNEL)
         self.runtime.placement.start()
         self.runtime.dispatcher.start()
         self.realtime.start()
-        self.mail.start()
         if self.runtime.settings.tasks.runner == "embedded":
             self.tasks.start()
             self._scheduler.start()
+            self._census.start()
         if self._sender is not None:
             self._sender.start()
         self.webhooks.start()
         self.audit.start()
         self._background.every(KEY_WATCH_SECONDS, self._keys.look)
-        self._background.every(PRUNE_SECONDS, self.prune)
-        self._background.every(self.runtime.settings.workspaces.sweep_seconds, self.clean_up)
         # What is there now stays: the collector need not look at it again, nor so often (a fifth to a third more
         # requests per second was measured).
         gc.collect()
         gc.freeze()
         gc.set_threshold(100_000, 50, 100)
-
-    async def prune(self) -> None:
-        """Remove credentials that are over, a bounded number of rows in each transaction."""
-        await self._until_done("prune", prune_accounts)
-
-    async def clean_up(self) -> None:
-        """Remove deleted workspaces and what else is over there, a bounded number of rows in each transaction."""
-        await self._until_done("clean-up", clean_up)
-
-    async def _until_done(self, name: str, step: Callable[[Context], Awaitable[bool]]) -> None:
-        is_more = True
-        while is_more:
-            context = Context(self.runtime, None, None, name, Origin("system"))
-            try:
-                is_more = await step(context)
-                await context.commit()
-            finally:
-                await context.rollback()
 
     async def stop(self) -> None:
         """Cut the sockets and let go of everything."""
@@ -192,11 +170,11 @@ class Server:
         await self._workers.stop()
         await self.realtime.stop()
         await self._scheduler.stop()
+        await self._census.stop()
         if self._sender is not None:
             await self._sender.stop()
         await self.webhooks.stop()
         await self.tasks.stop(self.runtime.settings.server.shutdown_timeout_seconds)
-        await self.mail.stop()
         await self.audit.stop()
         await self.runtime.close()
         await end_telemetry()
@@ -204,8 +182,6 @@ class Server:
     def _heard(self, signal: Signal) -> None:
         if signal.channel == SESSIONS_CHANNEL:
             self.realtime.heard(signal)
-        elif signal.channel == MAIL_CHANNEL:
-            self.mail.heard(signal)
         elif signal.channel == TASKS_CHANNEL:
             self.tasks.heard(signal)
             if self._sender is not None:

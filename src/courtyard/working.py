@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 from uuid import UUID
 
@@ -54,7 +54,8 @@ class Worker:
         self._scheduler = Scheduler(self.runtime) if runs_schedules else None
         self._sender = Sender(self.runtime) if settings.tasks.runner == "celery" else None
         self._keys = KeyWatch(settings, self.runtime.signing, self.runtime.encryption)
-        self._metrics = site.MetricsServer(self.runtime)
+        self._census = site.Census(self.runtime)
+        self._metrics = site.MetricsServer(self.runtime, self._census)
         self._background = Background()
 
     async def start(self) -> None:
@@ -70,6 +71,7 @@ class Worker:
             self._sender.start()
         if self._scheduler is not None:
             self._scheduler.start()
+            self._census.start()
 
     async def stop(self) -> None:
         """Let what runs end within the time that a stop has, hand back the rest, and let go of everything."""
@@ -77,6 +79,7 @@ class Worker:
         await self._metrics.stop()
         if self._scheduler is not None:
             await self._scheduler.stop()
+        await self._census.stop()
         await self.runner.stop(self.runtime.settings.server.shutdown_timeout_seconds)
         if self._sender is not None:
             await self._sender.stop()
@@ -137,14 +140,17 @@ def _work_for_celery(worker: Worker, queues: list[str], concurrency: int) -> Non
     asyncio.run_coroutine_threadsafe(worker.start(), loop).result()
     app = celery_app(worker.runtime.settings, queues)
 
-    def run(workspace_id: str, task_id: str) -> None:
-        done = asyncio.run_coroutine_threadsafe(worker.runner.run_one(UUID(workspace_id), UUID(task_id)), loop)
-        if not done.result():
-            # For another worker.
-            raise Reject("This worker is about to end.", requeue=True)
+    def doing(name: str) -> Callable[[str, str], None]:
+        def run(workspace_id: str, task_id: str) -> None:
+            work = worker.runner.run_one(name, UUID(workspace_id), UUID(task_id))
+            if not asyncio.run_coroutine_threadsafe(work, loop).result():
+                # For another worker.
+                raise Reject("This worker is about to end.", requeue=True)
+
+        return run
 
     for name in worker.runtime.tasks:
-        app.task(run, name=name, shared=False)
+        app.task(doing(name), name=name, shared=False)
 
     def end(**_: Any) -> None:
         # While Celery waits for its threads: what takes too long is handed back, so that they end.
@@ -164,7 +170,6 @@ def _work_for_celery(worker: Worker, queues: list[str], concurrency: int) -> Non
                 f"--concurrency={concurrency}",
                 f"--queues={','.join(map(queue_name, queues))}",
                 f"--hostname=courtyard-{os.getpid()}@%h",
-                "--task-events",
                 "--without-mingle",
                 "--loglevel=WARNING",
             ]

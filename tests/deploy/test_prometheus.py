@@ -85,6 +85,12 @@ async def test_two_processes_are_scraped(databases: Databases, redis_space: Redi
                 'sum(courtyard_request_answer_seconds_count{route="/api/v1/workspaces",method="POST",status="201"})'
             )
             assert made["value"][1] == "1"
+            # What belongs to no process is told by both of them, and counts once.
+            async with asyncio.timeout(30):
+                while len(await ask('courtyard_tasks_kept{queue="default",state="failed"} == 0')) < 2:  # noqa: ASYNC110 - nothing tells of it
+                    await asyncio.sleep(0.1)
+            (oldest,) = await ask('max by (queue) (courtyard_task_oldest_seconds{queue="default"})')
+            assert float(oldest["value"][1]) < 60
             rules = (await client.get("/api/v1/rules")).json()["data"]["groups"][0]["rules"]
             assert {rule["health"] for rule in rules} <= {"ok", "unknown"}
             # One that is killed is told of as away.

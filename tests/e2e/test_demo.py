@@ -67,6 +67,7 @@ def start() -> Iterator[Start]:
         process.communicate()
 
 
+@pytest.mark.slow
 def test_both_see_everything_once_and_in_order(start: Start, temporary: Path) -> None:
     process = start("--exit")
     printed, _ = process.communicate(timeout=SECONDS)
@@ -85,6 +86,7 @@ def test_both_see_everything_once_and_in_order(start: Start, temporary: Path) ->
     assert not [*temporary.iterdir()], "data was left behind"
 
 
+@pytest.mark.slow
 def test_the_server_stays_up_for_whoever_wants_to_look_around(start: Start, temporary: Path) -> None:
     process = start()
     assert process.stdout is not None
@@ -181,6 +183,7 @@ def test_a_server_that_hangs_is_given_up_and_killed(
     assert "The demo failed: the server is not ready" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_somebody_who_misses_a_message_is_a_failure(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

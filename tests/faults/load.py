@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import secrets
 import socket
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from typing_extensions import override
 
 from courtyard.kernel.http import API
 from tests.clients import BROKEN, Listener
-from tests.factories import PASSWORD, Conversation, Factory, Person, ok
+from tests.factories import PASSWORD, Conversation, Factory, Person, Workspace, ok
 from tests.mailbox import Mailbox
 from tests.processes import PROGRAM, Process, ServerProcess
 from tests.running import RunningServer
@@ -113,10 +114,10 @@ class Room:
     volunteer: Person
 
     @classmethod
-    async def open(cls, server: Server) -> "Room":
-        """Make one."""
+    async def open(cls, server: Server, workspace: Workspace | None = None) -> "Room":
+        """Make one, in a workspace of its own unless told in which."""
         factory = ProcessFactory(server)
-        workspace = await factory.workspace()
+        workspace = workspace or await factory.workspace()
         volunteer = await factory.member(workspace)
         visitor = await factory.visitor()
         conversation = await factory.conversation(workspace, visitor=visitor, claimed_by=volunteer)
@@ -154,6 +155,7 @@ class Load:
         acknowledged: what the server confirmed, by writer, in the order in which it was written.
         retries: how often something was sent again.
         refusals: the problems that the server answered with.
+        longest_seconds: the longest time between the first try of a message and its acknowledgement.
     """
 
     def __init__(self, room: Room, urls: Sequence[str]) -> None:
@@ -161,6 +163,7 @@ class Load:
         self.acknowledged: dict[str, list[Json]] = {}
         self.retries = 0
         self.refusals: Counter[str] = Counter()
+        self.longest_seconds = 0.0
         self._ended = False
         self._tasks: list[asyncio.Task[None]] = []
         self._urls = urls
@@ -204,9 +207,11 @@ class Load:
         async with by as deliver:
             while not self._ended:
                 wish = {"text": f"{name}: {len(mine) + 1}", "client_message_id": str(uuid4())}
+                started = time.monotonic()
                 while (answer := await deliver(wish)) is None:
                     self.retries += 1
                     await asyncio.sleep(PAUSE_SECONDS)
+                self.longest_seconds = max(self.longest_seconds, time.monotonic() - started)
                 assert {key: answer[key] for key in wish} == wish
                 mine.append(answer)
 

@@ -1,18 +1,30 @@
-"""A workspace with very many rows is moved while people write through two processes, and the command is killed."""
+"""A workspace with very many rows and files is moved while people write and upload, and the command is killed."""
 
 import asyncio
-import contextlib
+import hashlib
+import json
 import logging
 import random
-import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 
+from courtyard.kernel.files.rules import key_of
+from courtyard.kernel.ids import new_id
+from courtyard.kernel.settings import StorageSettings
+from courtyard.kernel.storage import open_storage
+from tests.buckets import S3_KEYS, s3_server
+from tests.factories import Workspace, ok
 from tests.faults.conftest import StartServer
 from tests.faults.load import Load, Room, Server, check
+from tests.faults.shelf import KIND, install_shelf
+from tests.faults.uploads import Uploads
 from tests.processes import PROGRAM, OwnRedis, Process
 from tests.services import Databases
 
@@ -20,16 +32,33 @@ log = logging.getLogger(__name__)
 pytestmark = [pytest.mark.slow, pytest.mark.services]
 
 ROWS = 100_000
+FILES = 1_000
 PAUSE_SECONDS = 20
-# What has been told when the command is killed.
-KILLED_AFTER = ("", "rows copied", "tables are the same")
+S3 = {"region": "us-east-1", **S3_KEYS}
+COMMAND_SECONDS = 180
+
+# Of the hundred that PostgreSQL has, for two servers and a command with two databases each, beside other tests.
+FEW_CONNECTIONS = {
+    "DATABASE__POOL_SIZE": "3",
+    "DATABASE__READ_POOL_SIZE": "3",
+    "SHARDS__POOL_SIZE": "2",
+    "SHARDS__READ_POOL_SIZE": "2",
+}
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator["asyncpg.Connection[Any]"]:
+    connection = await asyncpg.connect(url, timeout=5)
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
 async def fill(url: str, workspace_id: UUID, author_id: UUID) -> None:
     """Write a conversation of very many messages."""
-    connection = await asyncpg.connect(url, timeout=5)
     conversation_id = uuid4()
-    try:
+    async with connected(url) as connection:
         await connection.execute(
             """INSERT INTO chat_conversation (workspace_id, id, state, visitor_id, message_count, version, created_at)
             VALUES ($1, $2, 'waiting', $3, $4, 1, now())""",
@@ -46,82 +75,176 @@ async def fill(url: str, workspace_id: UUID, author_id: UUID) -> None:
             author_id,
             ROWS,
         )
-    finally:
-        await connection.close()
 
 
-def move(server: Server, slug: str, url: str, output: Path) -> Process:
-    arguments = ["workspaces", "move", slug, "--database", url, "--pause", str(PAUSE_SECONDS)]
-    return Process([*PROGRAM, *arguments], output, server._environment)
+async def fill_shelf(url: str, folder: Path, workspace_id: UUID, owner_id: UUID) -> dict[str, str]:
+    """Store very many files as a server does, and return their digests by id."""
+    rows, digests = [], {}
+    for number in range(FILES):
+        content, file_id = f"file {number} ".encode() * random.randrange(1, 1_000), new_id()
+        path = folder / key_of(workspace_id, file_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        digest = hashlib.sha256(content)
+        rows.append((workspace_id, file_id, owner_id, KIND, len(content), digest.digest()))
+        digests[str(file_id)] = digest.hexdigest()
+    async with connected(url) as connection:
+        await connection.executemany(
+            """INSERT INTO file (workspace_id, id, owner_id, kind, name, content_type, size_bytes, thumbnail_bytes,
+                sha256, received_sha256, state, created_at, alive_at)
+            VALUES ($1, $2, $3, $4, 'file', 'text/plain', $5, 0, $6, $6, 'ready', now(), now())""",
+            rows,
+        )
+    return digests
 
 
-async def killed(command: Process, after: str) -> None:
-    """Start a command, and kill it at some time after it has told something."""
-    await command.start()
-    async with asyncio.timeout(120):
-        while command.runs and (not command.output.exists() or after not in command.output.read_text()):  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
-    await asyncio.sleep(random.uniform(0.5, 2))
-    await command.kill()
+async def messages(url: str, workspace_id: UUID) -> int:
+    async with connected(url) as connection:
+        found: int = await connection.fetchval(
+            "SELECT count(*) FROM chat_message WHERE workspace_id = $1", workspace_id
+        )
+    return found
 
 
-class Pauses:
-    """Measures for how long nothing at all was acknowledged."""
-
-    def __init__(self, load: Load) -> None:
-        self._load = load
-        self.longest_seconds = 0.0
-
-    async def watch(self) -> None:
-        count, since = self._load.count, time.monotonic()
-        while True:
-            await asyncio.sleep(0.02)
-            if self._load.count != count:
-                self.longest_seconds = max(self.longest_seconds, time.monotonic() - since)
-                count, since = self._load.count, time.monotonic()
+async def stored_bytes(url: str, workspace_id: UUID) -> int:
+    async with connected(url) as connection:
+        found = await connection.fetchval("SELECT sum(size_bytes) FROM file WHERE workspace_id = $1", workspace_id)
+    return int(found)
 
 
-@pytest.mark.usefixtures("quiet_logs")
-async def test_nothing_is_lost_on_the_way(
-    databases: Databases, redis: OwnRedis, start_server: StartServer, tmp_path: Path
-) -> None:
+class Moving:
+    """The command, in as many attempts as it takes."""
+
+    def __init__(self, server: Server, slug: str, folder: Path, *options: str) -> None:
+        self._server = server
+        self._slug = slug
+        self._folder = folder
+        self._options = options
+        self._attempts = 0
+
+    def _command(self, *options: str) -> Process:
+        self._attempts += 1
+        output = self._folder / f"move-{self._attempts}.log"
+        return Process([*PROGRAM, "workspaces", "move", self._slug, *options], output, self._server._environment)
+
+    async def killed(self, after: str, within: float) -> str:
+        """Start it, kill it (-9) at some time after it has told something, and return what it told."""
+        command = self._command(*self._options)
+        await command.start()
+        async with asyncio.timeout(COMMAND_SECONDS):
+            while after not in command.output.read_text():
+                assert command.runs, command.output.read_text()
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(random.uniform(0, within))
+        await command.kill()
+        return command.output.read_text()
+
+    async def done(self, *options: str) -> str:
+        """Run it to its end, as it was begun or with other options, and return what it told."""
+        command = self._command(*(options or self._options))
+        await command.start()
+        async with asyncio.timeout(COMMAND_SECONDS):
+            status = await command.wait()
+        assert status == 0, command.output.read_text()
+        return command.output.read_text()
+
+
+@dataclass
+class Place:
+    """Two servers, a workspace with very many rows and files, and where it is to go."""
+
+    database: str
+    target: str
+    servers: list[Server]
+    shared: StorageSettings
+    bucket: StorageSettings
+    room: Room
+    moving: Moving
+    uploads: Uploads
+
+    @property
+    def urls(self) -> list[str]:
+        return [server.url for server in self.servers]
+
+    @property
+    def workspace(self) -> Workspace:
+        return self.room.conversation.workspace
+
+    async def keys(self, storage: StorageSettings) -> set[str]:
+        """Return what a storage has for the workspace."""
+        listed = [one.key async for lot in open_storage(storage, Path()).everything() for one in lot]
+        return {key for key in listed if key.startswith(str(self.workspace.id))}
+
+
+@pytest.fixture
+async def place(
+    databases: Databases,
+    redis: OwnRedis,
+    start_server: StartServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[Place]:
     database = await databases.new("postgresql", migrated=False)
     target = await databases.new("postgresql", migrated=False)
-    one = await start_server(database, name="one", REDIS__URL=redis.url)
-    other = await start_server(database, name="other", migrate=False, REDIS__URL=redis.url)
+    settings = {**install_shelf(tmp_path, monkeypatch), "REDIS__URL": redis.url, **FEW_CONNECTIONS}
+    one = await start_server(database, name="one", **settings)
+    other = await start_server(database, name="other", migrate=False, **settings)
+    shared = tmp_path / "data/files"
     room = await Room.open(one)
     workspace = room.conversation.workspace
     await fill(database, workspace.id, room.visitor.id)
-    neighbour = await Room.open(one)
-    load, beside = Load(room, [one.url, other.url]), Load(neighbour, [one.url, other.url])
-    pauses = Pauses(load)
+    uploads = Uploads(workspace, workspace.owner, [one.url, other.url])
+    uploads.acknowledged |= await fill_shelf(database, shared, workspace.id, workspace.owner.id)
+    with s3_server() as s3:
+        bucket, own = s3.bucket(), tmp_path / "bucket.json"
+        own.write_text(json.dumps({"kind": "s3", "bucket": bucket.bucket, "endpoint": s3.url, **S3}))
+        where = ["--database", target, "--storage", str(own), "--pause", str(PAUSE_SECONDS)]
+        moving = Moving(one, workspace.slug, tmp_path, *where)
+        yield Place(database, target, [one, other], StorageSettings(path=shared), bucket, room, moving, uploads)
+
+
+@pytest.mark.usefixtures("quiet_logs")
+async def test_nothing_is_lost_on_the_way(place: Place) -> None:
+    one, other = place.servers
+    workspace, room, uploads, moving = place.workspace, place.room, place.uploads, place.moving
+    load, beside = Load(room, place.urls), Load(await Room.open(one), place.urls)
+    told = []
     async with room.listener(one.url) as listener, room.listener(other.url, staff=True) as second:
-        async with load.run(), beside.run():
-            watching = asyncio.create_task(pauses.watch())
-            for number, after in enumerate(KILLED_AFTER):
-                await killed(move(one, workspace.slug, target, tmp_path / f"killed-{number}.log"), after)
-                await load.more(20)
-            last = move(one, workspace.slug, target, tmp_path / "last.log")
-            await last.start()
-            async with asyncio.timeout(180):
-                status = await last.wait()
-            assert status == 0, last.output.read_text()
+        async with load.run(), beside.run(), uploads.run():
+            # Somewhere in the copy, which is undone and begins anew.
+            told.append(await moving.killed("copying", 1))
+            await moving.done("--roll-back")
+            assert await messages(place.target, workspace.id) == 0
+            await asyncio.gather(load.more(20), uploads.more(20))
+            # The copy is complete: from now on it goes on.
+            told.append(await moving.killed("rows copied", 2))
             await load.more(20)
-            watching.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watching
+            told.append(await moving.killed("tables are the same", 2))
+            await load.more(20)
+            told.append(await moving.killed("objects copied", 0.5))
+            await uploads.more(20)
+            told.append(await moving.done())
+            await asyncio.gather(load.more(20), uploads.more(20))
         await check(load, other.url, [listener, second])
         await check(beside, other.url, [])
     assert beside.refusals == {}
-    assert pauses.longest_seconds < PAUSE_SECONDS
-    connection = await asyncpg.connect(target, timeout=5)
-    try:
-        moved = await connection.fetchval("SELECT count(*) FROM chat_message WHERE workspace_id = $1", workspace.id)
-    finally:
-        await connection.close()
-    assert moved == ROWS + load.count
+    assert {refusal for refusal in uploads.refusals if not refusal.startswith("503 ")} == set()
+    assert max(load.longest_seconds, uploads.longest_seconds) < PAUSE_SECONDS
+    await moving.done("--clean")
+    assert await messages(place.target, workspace.id) == ROWS + load.count
+    assert await messages(place.database, workspace.id) == 0
+    assert await place.keys(place.bucket) == {key_of(workspace.id, UUID(each)) for each in uploads.acknowledged}
+    assert await place.keys(place.shared) == set()
+    for url in place.urls:
+        await uploads.check(url)
+    quotas = ok(await workspace.owner.http.get(f"{workspace.path}/quotas"))
+    used = [quota["used"] for quota in quotas if quota["name"] == "files.bytes"]
+    assert used == [await stored_bytes(place.target, workspace.id)]
     assert one.faults + other.faults == []
-    log.info("acknowledged: %s, refused: %s", load.count, sum(load.refusals.values()))
-    log.info("longest pause: %.2f s", pauses.longest_seconds)
-    for line in last.output.read_text().splitlines():
-        log.info("last: %s", line)
+    log.info("rows: %s, and %s written meanwhile", ROWS, load.count)
+    log.info("files: %s, and %s uploaded and %s read meanwhile", FILES, uploads.count - FILES, uploads.reads)
+    log.info("refused: %s, %s", load.retries, dict(uploads.refusals))
+    log.info("longest: %.2f s to write, %.2f s to upload", load.longest_seconds, uploads.longest_seconds)
+    for number, lines in enumerate(told):
+        for line in lines.splitlines():
+            log.info("attempt %s: %s", number + 1, line)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 
 from courtyard.kernel.tasks import enqueue
@@ -222,9 +223,23 @@ async def test_rabbitmq_is_stopped_and_comes_back(make: Make) -> None:
         await line.cut()
 
 
+async def do_not_wait_for_the_disk(crew: Crew) -> None:
+    """Let commits end before they are on the disk. Workers are killed here, and PostgreSQL is not.
+
+    All effects are on one topic, whose row is locked until a commit ends: ten thousand of them, one behind the other.
+    """
+    connection = await asyncpg.connect(crew.url, timeout=10)
+    try:
+        name = crew.url.rpartition("/")[2]
+        await connection.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    finally:
+        await connection.close()
+
+
 async def test_ten_thousand_tasks_while_workers_are_killed(make: Make) -> None:
     async with own_vhost() as broker:
         crew = await make("celery", broker, resend_seconds=60.0)
+        await do_not_wait_for_the_disk(crew)
         workers = [await crew.hire(), await crew.hire()]
         keys = [f"task-{number}" for number in range(MANY)]
         for start in range(0, MANY, 500):

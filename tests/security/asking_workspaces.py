@@ -323,3 +323,8 @@ async def revoke_service_key(cast: "Cast", _: str, http: httpx2.AsyncClient) -> 
     path = await served(cast)
     issued = ok(await cast.workspace.owner.http.post(f"{path}/keys", json={"name": "Key"}))
     return await http.delete(f"{path}/keys/{issued['api_key']['id']}")
+
+
+@asks
+async def get_workspace_places(cast: "Cast", _: str, http: httpx2.AsyncClient) -> httpx2.Response:
+    return await http.get(f"{cast.workspace.path}/places")

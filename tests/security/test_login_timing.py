@@ -37,7 +37,7 @@ shapes = pytest.mark.parametrize("shape", SHAPES)
 @pytest.fixture
 async def make(server_factory: ServerFactory) -> AsyncIterator[Factory]:
     """A server that delivers no mail meanwhile: what happens after the answer is not measured."""
-    factory = Factory(await server_factory(mail={"sweep_seconds": 600}, audit={"seal_seconds": 60}))
+    factory = Factory(await server_factory(tasks={"runner": "worker"}, audit={"seal_seconds": 60}))
     yield factory
     await factory.close()
 
@@ -121,7 +121,7 @@ async def test_the_times_are_measured(server_factory: ServerFactory, database_ki
     real = SecuritySettings.model_fields
     security = {name: real[f"argon2_{name}"].default for name in ("time_cost", "memory_kib", "parallelism")}
     server = await server_factory(
-        security={f"argon2_{name}": value for name, value in security.items()}, mail={"sweep_seconds": 600}
+        security={f"argon2_{name}": value for name, value in security.items()}, tasks={"runner": "worker"}
     )
     make = Factory(server)
     times: dict[str, list[float]] = {"known": [], "unknown": []}

@@ -366,6 +366,11 @@ async def export_audit_log(cast: Cast, _: str, http: httpx2.AsyncClient) -> http
 
 
 @asks
+async def get_opening_hours(cast: Cast, _: str, http: httpx2.AsyncClient) -> httpx2.Response:
+    return await http.get(f"{cast.workspace.path}/chat/opening-hours")
+
+
+@asks
 async def open_conversation(cast: Cast, _: str, http: httpx2.AsyncClient) -> httpx2.Response:
     return await http.post(cast.workspace.conversations, json={"message": {"text": "hello"}})
 

@@ -25,7 +25,7 @@ def id_at(moment: datetime) -> UUID:
     fraction = (moment.microsecond % 1_000 << 12) // 1_000
     # One random bit less than there could be, so that there is room to add.
     random = secrets.randbits(61)
-    return UUID(int=first_id_at(moment).int | _VERSION_7 | fraction << 64 | _VARIANT | random)
+    return UUID(int=_milliseconds(moment) << 80 | _VERSION_7 | fraction << 64 | _VARIANT | random)
 
 
 def first_id_at(moment: datetime) -> UUID:
@@ -33,5 +33,8 @@ def first_id_at(moment: datetime) -> UUID:
 
     The time is of the Unix era: what lies before it comes out as its beginning.
     """
-    milliseconds = max(0, int(moment.timestamp() * 1_000))
-    return UUID(int=min(milliseconds, _LAST_MILLISECOND) << 80)
+    return UUID(int=_milliseconds(moment) << 80)
+
+
+def _milliseconds(moment: datetime) -> int:
+    return min(max(0, int(moment.timestamp() * 1_000)), _LAST_MILLISECOND)

@@ -1,8 +1,8 @@
 """What lives as long as the process: configuration, connections, keys, caches. Made once, handed on in each context."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
 import redis.asyncio as redis
 
@@ -32,6 +32,41 @@ from courtyard.kernel.trail import AuditNames, Gate
 
 if TYPE_CHECKING:
     from courtyard.kernel.tasks import Schedule, Task
+
+
+class Resource(Protocol):
+    """Something that is let go of when the process ends."""
+
+    async def close(self) -> None:
+        """Let go of it."""
+        ...
+
+
+R = TypeVar("R", bound=Resource)
+
+
+class Resources:
+    """What parts open when they first need it, and keep for as long as the process: connections to a mail server.
+
+    Args:
+        settings: what the operator chose.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._made: dict[Callable[[Settings], Any], Resource] = {}
+
+    def get(self, make: Callable[[Settings], R]) -> R:
+        """Return what a function makes of the settings, the same each time."""
+        made = self._made.get(make)
+        if made is None:
+            made = self._made[make] = make(self._settings)
+        return cast("R", made)
+
+    async def close(self) -> None:
+        """Let go of everything that was made."""
+        for made in self._made.values():
+            await made.close()
 
 
 @dataclass(frozen=True)
@@ -67,6 +102,7 @@ class Runtime:
         tasks: name of a task → what is declared of it.
         schedules: name of a schedule → what is declared of it.
         audit_names: what entries of the audit log are called.
+        resources: what parts keep open.
         refusals: holds back what is refused again and again from the audit log.
     """
 
@@ -98,6 +134,7 @@ class Runtime:
     tasks: "Mapping[str, Task[Any]]"
     schedules: "Mapping[str, Schedule]"
     audit_names: AuditNames
+    resources: Resources
     refusals: Gate = field(default_factory=Gate)
 
     @classmethod
@@ -172,11 +209,13 @@ class Runtime:
             tasks=declared_tasks(parts),
             schedules=declared_schedules(parts),
             audit_names=AuditNames(parts),
+            resources=Resources(settings),
         )
 
     async def close(self) -> None:
         """Let go of everything."""
         await self.dispatcher.stop()
+        await self.resources.close()
         await self.identity.close()
         await self.bus.close()
         await self.limits.close()

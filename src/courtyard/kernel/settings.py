@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from typing_extensions import override
 
 from courtyard.kernel import settings_sources as sources
+from courtyard.kernel.settings_backup import BackupSettings, backup_refusals
 from courtyard.kernel.settings_files import FileSettings, StorageSettings, file_refusals
 from courtyard.kernel.settings_openid import OpenidProviders, openid_refusals
 from courtyard.kernel.settings_sections import (
@@ -36,6 +37,7 @@ from courtyard.kernel.settings_telemetry import TelemetrySettings, telemetry_ref
 from courtyard.kernel.settings_webhooks import WebhookSettings
 
 __all__ = [
+    "BackupSettings",
     "EventSettings",
     "FileSettings",
     "Key",
@@ -325,6 +327,7 @@ class Settings(BaseSettings):
     webhooks: WebhookSettings = WebhookSettings()
     limits: LimitSettings = LimitSettings()
     audit: AuditSettings = AuditSettings()
+    backup: BackupSettings = BackupSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 
     @classmethod
@@ -455,6 +458,9 @@ def refusals(settings: Settings) -> Iterator[str]:
     yield from _mail_refusals(settings)
     yield from telemetry_refusals(settings.telemetry)
     yield from file_refusals(settings.files, production=settings.production)
+    yield from backup_refusals(
+        settings.backup, settings.files.storage, settings.files_path, production=settings.production
+    )
     if settings.production:
         yield from _production_refusals(settings)
 

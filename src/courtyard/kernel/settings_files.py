@@ -100,12 +100,22 @@ class FileSettings(Section):
 
 def file_refusals(files: FileSettings, *, production: bool) -> Iterator[str]:
     """Name each reason why a server must not start with these settings."""
-    storage = files.storage
+    yield from storage_refusals("files.storage", files.storage, production=production)
+
+
+def storage_refusals(name: str, storage: StorageSettings, *, production: bool) -> Iterator[str]:
+    """Name each reason why a storage cannot be used.
+
+    Args:
+        name: of its section.
+        storage: its settings.
+        production: whether this is a server that people rely on.
+    """
     if storage.kind != "local" and storage.bucket is None:
-        yield "files.storage.bucket must be set where files.storage.kind is not local"
+        yield f"{name}.bucket must be set where {name}.kind is not local"
     if storage.kind in {"s3", "azure"} and (storage.access_key_id is None) != (storage.secret_access_key is None):
-        yield "files.storage.access_key_id and files.storage.secret_access_key are set together, or neither"
+        yield f"{name}.access_key_id and {name}.secret_access_key are set together, or neither"
     if production and storage.endpoint is not None:
         endpoint = urlsplit(storage.endpoint)
         if endpoint.scheme != "https" and endpoint.hostname not in LOOPBACK:
-            yield "files.storage.endpoint must begin with https:// (plain http only for localhost)"
+            yield f"{name}.endpoint must begin with https:// (plain http only for localhost)"

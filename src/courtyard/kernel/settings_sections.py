@@ -103,7 +103,7 @@ class SmtpSettings(Section):
         30,
         ge=0.1,
         le=600,
-        description="Longest time for one delivery. What a killed process left is sent by another after twice that.",
+        description="Longest time for one delivery.",
     )
 
 
@@ -126,9 +126,6 @@ class WorkspaceSettings(Section):
         1_000, ge=1, le=100_000, description="Invitations that a workspace can have open at once; links likewise."
     )
     services: int = Field(100, ge=0, le=10_000, description="Service accounts that a workspace can have.")
-    sweep_seconds: float = Field(
-        60, ge=0.01, le=86_400, description="How often deleted workspaces and expired invitations are looked for."
-    )
     removal_batch: int = Field(500, ge=1, le=10_000, description="Rows of a deleted workspace removed at once.")
 
 
@@ -212,10 +209,6 @@ class MailSettings(Section):
     )
     reply_to: SenderAddress | None = Field(None, description="Address that answers go to. Not set: the sender.")
     outbox_files: int = Field(1_000, ge=1, le=100_000, description="Files kept in the outbox; the oldest go first.")
-    sweep_seconds: float = Field(
-        5.0, ge=0.01, le=600, description="How often delivery looks for mail that waits: retries, and lost wake-ups."
-    )
-    concurrency: int = Field(8, ge=1, le=100, description="Mails under way at once, per process.")
     give_up_seconds: int = Field(
         DAY_SECONDS, ge=MINUTE_SECONDS, le=14 * DAY_SECONDS, description="How long delivery is tried again."
     )

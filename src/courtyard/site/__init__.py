@@ -11,6 +11,7 @@ from courtyard.site import openapi, permission_table
 from courtyard.site.asyncapi import asyncapi_document
 from courtyard.site.audit_names import audit_names_page
 from courtyard.site.beside import MetricsServer
+from courtyard.site.census import Census
 from courtyard.site.errors import CannotStart
 from courtyard.site.limits_table import limits_page
 from courtyard.site.metrics import exposition, metrics_page
@@ -22,6 +23,7 @@ __all__ = [
     "ROUTES",
     "WORKERS",
     "CannotStart",
+    "Census",
     "MetricsServer",
     "Workers",
     "asyncapi_document",

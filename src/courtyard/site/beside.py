@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 from courtyard.kernel.crypto import same
 from courtyard.kernel.runtime import Runtime
+from courtyard.site.census import Census
 from courtyard.site.metrics import exposition
 
 LONGEST_HEAD = 16_384
@@ -21,10 +22,12 @@ class MetricsServer:
 
     Args:
         runtime: the process.
+        census: what it counts in the databases; None for nothing.
     """
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, census: Census | None = None) -> None:
         self._runtime = runtime
+        self._census = census
         self._server: asyncio.Server | None = None
         self._room = asyncio.Semaphore(CONNECTIONS)
 
@@ -83,4 +86,4 @@ class MetricsServer:
                 return HTTPStatus.UNAUTHORIZED, b""
         elif FORWARDED & headers.keys() or not ipaddress.ip_address(peer.partition("%")[0]).is_loopback:
             return HTTPStatus.NOT_FOUND, b""
-        return HTTPStatus.OK, exposition(self._runtime)
+        return HTTPStatus.OK, exposition(self._runtime, self._census)

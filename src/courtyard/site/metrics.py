@@ -1,6 +1,6 @@
 """The metrics of a process in Prometheus' text format: what was counted, and what is read off at each scrape."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
@@ -8,12 +8,21 @@ from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from courtyard import __version__
+from courtyard.kernel.database import Database, Pool
 from courtyard.kernel.events import RedisBus
 from courtyard.kernel.runtime import Runtime
+from courtyard.kernel.shards import Shard
 from courtyard.kernel.telemetry import DECLARED, REGISTRY, Reading
-from courtyard.site.preparation import named_databases
+from courtyard.site.census import Census
 
-_POOL = {"database": "`database`, and what else the placement names.", "pool": ("readers", "writers")}
+# How many databases of workspaces have series of their own.
+MOST_SHARDS = 50
+OTHERS = "(other)"
+_DATABASE = (
+    "`database`, the main one; for one of workspaces `shard-` and a digest of its address, as `courtyard doctor` lists "
+    f"them; `{OTHERS}` for all behind the first {MOST_SHARDS}."
+)
+_POOL = {"database": _DATABASE, "pool": ("readers", "writers")}
 
 INFO = Reading(
     "courtyard_info", "gauge", "What runs here, told by the label; always 1.", version="The version of Courtyard."
@@ -26,6 +35,13 @@ REFUSED = Reading(
     "counter",
     "Times that no connection became free in time, or too many waited.",
     **_POOL,
+)
+SHARD_UP = Reading(
+    "courtyard_shard_up",
+    "gauge",
+    "1 where a database of workspaces could be used when this process last tried, 0 where it did not answer or was not "
+    "up to date.",
+    database=_DATABASE,
 )
 TOPICS = Reading("courtyard_topics_open", "gauge", "Topics that somebody listens to.")
 FOUND = Reading("courtyard_events_found", "counter", "Events that no process told of, found by the sweep.")
@@ -43,10 +59,17 @@ port, all of them are told of, each with its number as label `worker`.
 """
 
 
-def exposition(runtime: Runtime) -> bytes:
-    """Return every metric of this process."""
+def exposition(runtime: Runtime, census: Census | None = None) -> bytes:
+    """Return every metric of this process.
+
+    Args:
+        runtime: the process.
+        census: what it counts in the databases; None for nothing.
+    """
     state = CollectorRegistry()
     state.register(_State(runtime))
+    if census is not None:
+        state.register(census)
     return generate_latest(REGISTRY) + generate_latest(state)
 
 
@@ -59,20 +82,35 @@ class _State(Collector):
     @override
     def collect(self) -> Iterator[Metric]:
         runtime = self._runtime
+        main, *shards = runtime.placement.databases()
         yield INFO.of({(__version__,): 1})
-        pools = {
-            (name, kind): pool
-            for name, database in named_databases(runtime).items()
-            for kind, pool in (("readers", database.readers), ("writers", database.writers))
-        }
-        yield ALLOWED.of({labels: pool.size for labels, pool in pools.items()})
-        yield USED.of({labels: pool.in_use for labels, pool in pools.items()})
-        yield WAITING.of({labels: pool.waiting for labels, pool in pools.items()})
-        yield REFUSED.of({labels: pool.refused for labels, pool in pools.items()})
+        yield from _pools({"database": [main], **labelled(shards)})
+        yield SHARD_UP.of({(name,): all(one.is_usable for one in found) for name, found in labelled(shards).items()})
         yield TOPICS.of({(): runtime.dispatcher.topics})
         yield FOUND.of({(): runtime.dispatcher.found_by_sweep})
         if isinstance(runtime.bus, RedisBus):
             yield DROPPED.of({(): runtime.bus.dropped})
+
+
+def labelled(databases: Iterable[Database]) -> dict[str, list[Shard]]:
+    """Return databases of workspaces by the names that metrics give them, which are the same in every process."""
+    shards = sorted((each for each in databases if isinstance(each, Shard)), key=lambda shard: shard.name)
+    names = list(dict.fromkeys(shard.name for shard in shards))[:MOST_SHARDS]
+    found: dict[str, list[Shard]] = {}
+    for shard in shards:
+        found.setdefault(shard.name if shard.name in names else OTHERS, []).append(shard)
+    return found
+
+
+def _pools(databases: Mapping[str, Sequence[Database]]) -> Iterator[Metric]:
+    pools: dict[tuple[str, ...], list[Pool]] = {}
+    for name, found in databases.items():
+        pools[name, "readers"] = [database.readers for database in found]
+        pools[name, "writers"] = [database.writers for database in found]
+    yield ALLOWED.of({labels: sum(pool.size for pool in found) for labels, found in pools.items()})
+    yield USED.of({labels: sum(pool.in_use for pool in found) for labels, found in pools.items()})
+    yield WAITING.of({labels: sum(pool.waiting for pool in found) for labels, found in pools.items()})
+    yield REFUSED.of({labels: sum(pool.refused for pool in found) for labels, found in pools.items()})
 
 
 def metrics_page() -> str:

@@ -12,12 +12,6 @@ from courtyard.site.errors import CannotStart
 log = structlog.get_logger()
 
 
-def named_databases(runtime: Runtime) -> dict[str, Database]:
-    """Return every database with the name that health and metrics give it: `database`, then `database-2` and so on."""
-    databases = runtime.placement.databases()
-    return {"database" if number == 1 else f"database-{number}": one for number, one in enumerate(databases, 1)}
-
-
 async def pending_in(runtime: Runtime, database: Database) -> list[State]:
     """Return the parts whose tables in a database are not those of this code.
 

@@ -15,7 +15,7 @@ class Check(Output, frozen=True):
     """One thing that the server needs.
 
     Attributes:
-        name: what was looked at: `database`, `database-2`, `redis`, `bus`.
+        name: what was looked at: `database`, `redis`, `bus`.
         ok: whether it answers, and is as it should be.
         milliseconds: how long it took to find out.
         detail: what was found, in a few words.

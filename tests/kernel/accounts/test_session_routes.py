@@ -17,7 +17,7 @@ from courtyard.kernel.ids import new_id
 from courtyard.kernel.passwords import Passwords
 from tests.conftest import ServerFactory
 from tests.factories import PASSWORD, Factory, Person, ok, problem, unique
-from tests.running import MovableClock
+from tests.running import MovableClock, finish
 from tests.services import RedisSpace
 
 
@@ -164,16 +164,16 @@ async def test_what_is_old_is_removed_once_an_hour(
     digest = make.server.runtime.digests.digest("login throttle", wrong["email"])
     throttles = (LoginThrottleRow.email_digest == digest,)
     in_database = 4 if not stores else 0
-    await make.server.app.prune()
+    await finish(make.server.runtime, pruning.prune)
     assert await count(SessionRow, *mine) == in_database
     assert await count(ChallengeRow, *resets) == 3
     assert await count(LoginThrottleRow, *throttles) == 1
     clock.move(days=59)
-    await make.server.app.prune()
+    await finish(make.server.runtime, pruning.prune)
     assert await count(SessionRow, *mine) == in_database
     assert await count(ChallengeRow, *resets) == 0
     assert await count(LoginThrottleRow, *throttles) == 0
     clock.offset += timedelta(days=2)
-    await make.server.app.prune()
+    await finish(make.server.runtime, pruning.prune)
     assert await count(SessionRow, *mine) == 0
     await make.close()

@@ -7,7 +7,7 @@ import pytest
 from courtyard.kernel.backup.errors import BackupRefused
 from courtyard.kernel.backup.sealed import CHUNK, MAGIC, TAG, SealedReader, SealedWriter
 
-HEADER = len(MAGIC) + 3 + 16 + 7
+HEADER = len(MAGIC) + 3 + 16 + 7 + TAG
 PASSPHRASE = "correct horse battery"
 
 
@@ -37,8 +37,11 @@ def test_it_does_not_show_what_is_in_it() -> None:
 
 
 def test_another_passphrase() -> None:
-    with pytest.raises(BackupRefused, match="another"):
+    with pytest.raises(BackupRefused, match="the passphrase is another one"):
         opened(sealed(b"content"), "wrong")
+    # A chunk that is damaged is not mistaken for it.
+    with pytest.raises(BackupRefused, match=r"^it is cut off or damaged behind 0 MiB$"):
+        opened(sealed(b"content")[:-1])
 
 
 def test_what_is_no_archive() -> None:
@@ -47,7 +50,7 @@ def test_what_is_no_archive() -> None:
             opened(content)
 
 
-@pytest.mark.parametrize("place", [HEADER - 1, HEADER, HEADER + CHUNK + TAG + 5, -1])
+@pytest.mark.parametrize("place", [HEADER - TAG - 1, HEADER - 1, HEADER, HEADER + CHUNK + TAG + 5, -1])
 def test_a_byte_that_was_changed(place: int) -> None:
     archive = bytearray(sealed(bytes(2 * CHUNK)))
     archive[place] ^= 1

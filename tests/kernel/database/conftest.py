@@ -218,8 +218,10 @@ def rows() -> dict[str, Any]:
             "name": "letter.pdf",
             "content_type": "application/pdf",
             "size_bytes": 1,
+            "thumbnail_bytes": 0,
             "state": "uploading",
             "created_at": NOW,
+            "alive_at": NOW,
         },
         "event_topic": {**tenant, "topic": "t", "number": 1},
         "event": {**tenant, "topic": "t", "number": 1, "id": uuid4(), "name": "e", "data": {}, "created_at": NOW},
@@ -264,7 +266,6 @@ def rows() -> dict[str, Any]:
             "state": "queued",
             "attempts": 0,
             "created_at": NOW,
-            "due_at": NOW,
             "expires_at": NOW,
         },
         "mail_preference": {

@@ -124,6 +124,7 @@ def test_a_history_that_is_not_one_line_is_told(history: History, name: str, con
 # ------------------------------------------------------------------------------------------- up and down
 
 
+@pytest.mark.slow
 async def test_up_down_and_up_again_with_data_in_the_tables(
     database: Database, parts: list[Application], rows: dict[str, Any]
 ) -> None:
@@ -146,6 +147,7 @@ async def test_up_down_and_up_again_with_data_in_the_tables(
     await fill(database, parts, rows)
 
 
+@pytest.mark.slow
 async def test_every_revision_goes_down_to_what_was_before(database: Database, parts: list[Application]) -> None:
     await upgrade(database, [])
     for part in parts:

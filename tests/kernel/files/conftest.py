@@ -2,7 +2,8 @@
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 import pytest
@@ -14,8 +15,9 @@ from courtyard.kernel.context import EVERYBODY, Context, ReadContext
 from courtyard.kernel.errors import NotFound
 from courtyard.kernel.files import FileKind, attach, detach
 from courtyard.kernel.ids import new_id
-from courtyard.kernel.settings import Settings
+from courtyard.kernel.settings import Settings, StorageSettings
 from courtyard.kernel.storage import Storage
+from tests.buckets import Azurite, S3Server
 from tests.conftest import ServerFactory
 from tests.factories import Factory, Person, Workspace, ok
 from tests.running import RunningServer, make_settings
@@ -165,6 +167,73 @@ class Files:
         return int(use)
 
 
+class Setting(NamedTuple):
+    """What is behind a server with files."""
+
+    database: Kind
+    storage: str
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(Setting("sqlite", "local"), id="sqlite-local"),
+        pytest.param(Setting("postgresql", "local"), id="postgresql-local", marks=pytest.mark.services),
+        pytest.param(Setting("postgresql", "s3"), id="postgresql-s3", marks=[pytest.mark.services, pytest.mark.slow]),
+        pytest.param(
+            Setting("sqlite", "azure"),
+            id="sqlite-azure",
+            marks=[pytest.mark.services, pytest.mark.node, pytest.mark.slow],
+        ),
+    ]
+)
+def setting(request: pytest.FixtureRequest) -> Setting:
+    """What is behind the server: the same tests, whatever it is."""
+    found: Setting = request.param
+    return found
+
+
+@pytest.fixture
+def database_kind(setting: Setting) -> Kind:
+    """The database of the setting."""
+    return setting.database
+
+
+class Buckets:
+    """Makes storages of each kind; the servers that speak for them start with the first, and end with the tests."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._s3: S3Server | None = None
+        self._azurite: Azurite | None = None
+
+    async def new(self, kind: str) -> StorageSettings:
+        """Make one with nothing in it; the local one is that of the data of the server."""
+        if kind == "s3":
+            self._s3 = self._s3 or S3Server()
+            return self._s3.bucket()
+        if kind == "azure":
+            if self._azurite is None:
+                self._azurite = Azurite(self._folder)
+                await self._azurite.start()
+            return await self._azurite.container()
+        return StorageSettings()
+
+    async def close(self) -> None:
+        """End what was started."""
+        if self._s3 is not None:
+            self._s3.stop()
+        if self._azurite is not None:
+            await self._azurite.kill()
+
+
+@pytest.fixture(scope="package")
+async def buckets(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Buckets]:
+    """Storages of each kind."""
+    made = Buckets(tmp_path_factory.mktemp("azurite"))
+    yield made
+    await made.close()
+
+
 class FilesFactory(Protocol):
     """Starts servers with files."""
 
@@ -174,12 +243,13 @@ class FilesFactory(Protocol):
 
 
 @pytest.fixture
-async def files_on(server_factory: ServerFactory) -> AsyncIterator[FilesFactory]:
+async def files_on(server_factory: ServerFactory, setting: Setting, buckets: Buckets) -> AsyncIterator[FilesFactory]:
     """Starts servers with files."""
     factories: list[Factory] = []
 
     async def start(*, clock: Clock | None = None, **sections: Mapping[str, Any]) -> Files:
-        server = await server_factory(clock=clock, **sections)  # type: ignore[arg-type]  # sections alone
+        own = {"storage": await buckets.new(setting.storage), **sections.pop("files", {})}
+        server = await server_factory(clock=clock, files=own, **sections)  # type: ignore[arg-type]  # sections alone
         make = Factory(server)
         factories.append(make)
         return Files(server, make, await make.workspace())
@@ -190,22 +260,25 @@ async def files_on(server_factory: ServerFactory) -> AsyncIterator[FilesFactory]
 
 
 @pytest.fixture(scope="module")
-async def shared() -> AsyncIterator[dict[Kind, RunningServer]]:
+async def shared() -> AsyncIterator[dict[Setting, RunningServer]]:
     """The servers that the tests of a module share."""
-    started: dict[Kind, RunningServer] = {}
+    started: dict[Setting, RunningServer] = {}
     yield started
     for each in started.values():
         await each.stop()
 
 
 @pytest.fixture
-async def files(shared: dict[Kind, RunningServer], databases: Databases, database_kind: Kind) -> AsyncIterator[Files]:
-    """A workspace of one's own, on a server with files, on either database."""
-    if database_kind not in shared:
-        url = await databases.shared(database_kind)
-        server = RunningServer(make_settings(databases.data_dir(url), url))
+async def files(
+    shared: dict[Setting, RunningServer], databases: Databases, setting: Setting, buckets: Buckets
+) -> AsyncIterator[Files]:
+    """A workspace of one's own, on a server with files, on either database and each kind of storage."""
+    if setting not in shared:
+        url = await databases.shared(setting.database)
+        own = {"storage": await buckets.new(setting.storage)}
+        server = RunningServer(make_settings(databases.data_dir(url), url, files=own))
         await server.start()
-        shared[database_kind] = server
-    make = Factory(shared[database_kind])
+        shared[setting] = server
+    make = Factory(shared[setting])
     yield Files(make.server, make, await make.workspace())
     await make.close()

@@ -14,11 +14,18 @@ from courtyard.kernel.files.tasks import Sweeper
 from courtyard.kernel.settings import StorageSettings
 from tests.buckets import Azurite, S3Server, s3_server
 from tests.factories import ok, problem
-from tests.kernel.files.conftest import MIB, Files, FilesFactory
+from tests.kernel.files.conftest import MIB, Files, FilesFactory, Setting
 from tests.kernel.files.test_pictures import photo
 from tests.kernel.files.test_uploads import until
 
 pytestmark = pytest.mark.services
+
+
+@pytest.fixture(params=[Setting("sqlite", "local"), Setting("postgresql", "local")], ids=["sqlite", "postgresql"])
+def setting(request: pytest.FixtureRequest) -> Setting:
+    """The tests here name the storage themselves."""
+    found: Setting = request.param
+    return found
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,22 @@ import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+import httpx2
+import msgspec
 import pytest
 
+from courtyard.kernel.context import Context
+from courtyard.kernel.database import DatabaseUnavailable
+from courtyard.kernel.files import store
 from courtyard.kernel.files.queries import of_upload
+from courtyard.kernel.files.rules import key_of
+from courtyard.kernel.files.tasks import Sweeper
+from tests.entries import entries
 from tests.factories import ok, problem
 from tests.kernel.files.conftest import MIB, Files, FilesFactory
+from tests.running import MovableClock
 
 PART = b'--x\r\nContent-Disposition: form-data; name=a; filename="b"\r\n\r\n1\r\n'
 TWO_FILES = PART + PART + b"--x--\r\n"
@@ -34,6 +43,23 @@ async def test_a_file_comes_back_as_it_went_in(files: Files) -> None:
     answer = await files.owner.http.get(f"{files.path}/{file['id']}/content")
     assert answer.content == content
     assert await files.used() == len(content)
+
+
+async def test_the_audit_log_tells_of_an_upload_and_of_a_removal(files: Files) -> None:
+    uploaded = await files.owner.http.post(files.path, params={"kind": "album.paper", "name": "a.txt"}, content=b"text")
+    file = ok(uploaded)
+    told = await entries(files.make, uploaded)
+    assert set(told) == {"files:file:created", "files:file:updated"}
+    for entry in told.values():
+        assert (entry.actor_id, entry.workspace_id) == (files.owner.id, files.workspace.id)
+        assert entry.object_id == file["id"]
+    created, ready = (msgspec.json.decode(told[f"files:file:{each}"].after or "") for each in ("created", "updated"))
+    assert (created["name"], created["kind"], created["state"]) == ("a.txt", "album.paper", "uploading")
+    assert ready["state"] == "ready"
+    removed = await files.owner.http.delete(f"{files.path}/{file['id']}")
+    told = await entries(files.make, removed)
+    assert set(told) == {"files:file:updated"}
+    assert msgspec.json.decode(told["files:file:updated"].after or "")["state"] == "removed"
 
 
 async def test_a_form_with_a_file_is_taken(files: Files) -> None:
@@ -144,6 +170,70 @@ async def test_the_same_upload_at_once_makes_one_file(files: Files) -> None:
     )
     assert ok(third) == file
     assert (len(await files.keys()), await files.used()) == (1, MIB + 3)
+
+
+async def test_an_upload_whose_process_has_died_is_in_nobodys_way(
+    files_on: FilesFactory, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nobody says that they are at is given up for whoever sends the same again; its bytes go with the sweep."""
+    files, go_on, writing = await files_on(clock=clock), asyncio.Event(), asyncio.Event()
+    monkeypatch.setattr("courtyard.kernel.files.service.uploads.BEAT_SECONDS", 0.02)
+    storage, key = await files.storage(), str(uuid4())
+    write = storage.write
+
+    async def stuck(at: str, source: AsyncIterator[bytes], attributes: dict[str, str]) -> None:
+        await write(at, source, attributes)
+        writing.set()
+        await go_on.wait()
+
+    async def upload() -> httpx2.Response:
+        return await files.owner.http.post(
+            files.path, params={"kind": "album.paper"}, content=b"content", headers={"idempotency-key": key}
+        )
+
+    storage.write = stuck  # type: ignore[method-assign, assignment]
+    first = asyncio.create_task(upload())
+    await writing.wait()
+    storage.write = write  # type: ignore[method-assign]
+    clock.move(seconds=60)
+    # It is at work still, and says so again in a moment.
+    await asyncio.sleep(0.2)
+    problem(await upload(), 409, "upload_in_progress")
+    monkeypatch.setattr("courtyard.kernel.files.service.uploads.store.beat", nothing)
+    clock.move(seconds=60)
+    second = ok(await upload())
+    go_on.set()
+    problem(await first, 409, "upload_lost")
+    await Sweeper(files.server.runtime).sweep()
+    assert await files.keys() == [key_of(files.workspace.id, UUID(second["id"]))]
+    assert await files.used() == len(b"content")
+    assert ok(await upload()) == second
+
+
+async def nothing(*_: object) -> None:
+    """Do what a process does that is not there any more."""
+
+
+async def test_a_database_that_is_away_at_the_end_is_waited_for(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it had done what it could not say any more."""
+    finish, tries = store.finish, 0
+
+    async def away_twice(context: Context, file_id: UUID, **values: Any) -> bool:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise DatabaseUnavailable
+        done = await finish(context, file_id, **values)
+        if tries == 2:
+            await context.commit()
+            raise DatabaseUnavailable
+        return done
+
+    monkeypatch.setattr(store, "finish", away_twice)
+    content = bytes(MIB)
+    file = await files.upload(content)
+    assert tries == 3
+    assert (await files.owner.http.get(f"{files.path}/{file['id']}/content")).content == content
 
 
 class SlowClient:

@@ -28,6 +28,14 @@ async def test_a_path_with_another_method_says_which_there_are(nobody: httpx2.As
     assert "GET" not in refused.headers["allow"]
 
 
+async def test_where_get_is_head_is_and_nowhere_else(nobody: httpx2.AsyncClient) -> None:
+    head, get = await nobody.head("/nothing/here"), await nobody.get("/nothing/here")
+    assert (head.status_code, head.content) == (404, b"")
+    assert head.headers["content-type"] == get.headers["content-type"]
+    refused = await nobody.head("/accounts")
+    assert (refused.status_code, refused.content) == (405, b"")
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_a_body_that_is_too_large_is_refused(server_factory: ServerFactory, chunked: bool) -> None:  # noqa: FBT001
     server = await server_factory(server={"max_body_bytes": 2_000})

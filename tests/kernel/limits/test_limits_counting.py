@@ -55,27 +55,10 @@ class TestEveryStoreAndStrategy:
         thing = policy("5/day", strategy=strategy)
         limits = make_limits(thing)
         assert (await limits.hit(thing, "one", 3)).remaining == 2
-        assert not (await limits.check(thing, "one", 3)).allowed
         assert (await limits.hit(thing, "one", 2)).remaining == 0
+        assert (await limits.hit(thing, "another", 3)).allowed
+        assert not (await limits.hit(thing, "another", 3)).allowed
         assert not (await limits.hit(thing, "other", 6)).allowed
-
-    async def test_a_check_counts_nothing(self, strategy: str, make_limits: MakeLimits) -> None:
-        thing = policy("2/day", strategy=strategy)
-        limits = make_limits(thing)
-        assert [(await limits.check(thing, "one")).remaining for _ in range(4)] == [2] * 4
-        await limits.hit(thing, "one")
-        await limits.hit(thing, "one")
-        standing = await limits.check(thing, "one")
-        assert (standing.allowed, standing.remaining) == (False, 0)
-
-    async def test_what_was_counted_can_be_forgotten(self, strategy: str, make_limits: MakeLimits) -> None:
-        thing = policy("1/day", strategy=strategy)
-        limits = make_limits(thing)
-        await limits.reset(thing, "one")
-        await limits.hit(thing, "one")
-        assert not (await limits.hit(thing, "one")).allowed
-        await limits.reset(thing, "one")
-        assert (await limits.hit(thing, "one")).allowed
 
     async def test_of_many_at_once_as_many_as_the_limit_are_allowed(
         self, strategy: str, make_limits: MakeLimits
@@ -93,9 +76,8 @@ class TestEveryStoreAndStrategy:
         for settings in ({"enabled": False}, {"policies": {"test.thing": "off"}}):
             limits = make_limits(thing, **settings)
             assert not limits.is_on(thing)
-            standings = [await limits.hit(thing, "one") for _ in range(3)] + [await limits.check(thing, "one")]
+            standings = [await limits.hit(thing, "one") for _ in range(4)]
             assert {(standing.allowed, standing.limit) for standing in standings} == {(True, 0)}
-            await limits.reset(thing, "one")
 
     async def test_an_operator_sets_another_amount(self, strategy: str, make_limits: MakeLimits) -> None:
         thing = policy("1/day", strategy=strategy)
@@ -173,7 +155,9 @@ class TestRedis:
         standings = [await limits.hit(thing, "somebody") for _ in range(60)]
         assert [standing.remaining for standing in standings] == [*range(999, 939, -1)]
         # 10 on credit, and the 40 of a batch twice.
-        assert (await limits.check(thing, "somebody")).remaining == 1_000 - 90
+        exact = policy("1000/day", strategy="sliding_window", name="test.generous")
+        other = limits_on(exact, redis=redis_space.url, prefix=redis_space.prefix)
+        assert (await other.hit(exact, "somebody")).remaining == 1_000 - 90 - 1
 
     async def test_a_generous_limit_ends_where_it_says(self, limits_on: MakeLimits, redis_space: RedisSpace) -> None:
         thing = policy("1000/day", strategy="sliding_window", name="test.end", batch=40)

@@ -1,10 +1,9 @@
-"""What goes into mails, and processes that deliver them and do nothing else."""
+"""What goes into mails, and processes that deliver them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from datetime import UTC, date, datetime
 from email.message import EmailMessage
-from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -16,15 +15,17 @@ from typing_extensions import override
 from courtyard.kernel.accounts.mails import LOGIN
 from courtyard.kernel.application import Application
 from courtyard.kernel.context import Access, Context
-from courtyard.kernel.database import Database, Placement, Prepared
+from courtyard.kernel.database import Database, Placement, Prepared, UnitOfWork
+from courtyard.kernel.ids import new_id
 from courtyard.kernel.languages import ENGLISH
-from courtyard.kernel.mail import MAIL_CHANNEL, Delivery, MailRow, Message, Template, Transport, Value, send
+from courtyard.kernel.mail import MailRow, Message, Template, Transport, Value, send
 from courtyard.kernel.mail.rendering import render
 from courtyard.kernel.mail.schemas import Rendered
-from courtyard.kernel.runtime import Runtime
+from courtyard.kernel.mail.transports import transport_of
 from courtyard.kernel.settings import ServerSettings, Settings
-from courtyard.kernel.workspaces import DatabaseIdentity
-from tests.running import MovableClock, make_settings
+from courtyard.kernel.workspaces.models import WorkspaceRow
+from tests.kernel.tasks.conftest import House
+from tests.running import MovableClock
 from tests.services import PARTS, Databases, Kind
 
 LINK = "https://courtyard.example.org/confirm?token=qX3-_&next=%2Fa"
@@ -118,10 +119,10 @@ class MailRecord(msgspec.Struct, frozen=True):
     subject: str
     content: bytes | None
     state: str
+    task_id: UUID | None
     attempts: int
     answer: str | None
     created_at: datetime
-    due_at: datetime | None
     settled_at: datetime | None
 
 
@@ -133,42 +134,46 @@ _RECORDS = Prepared(
 
 
 class Post:
-    """A process with a database of its own that delivers, and nothing else.
+    """A process that delivers.
 
     Attributes:
-        runtime: the process.
+        house: the process; its sweep runs when a test says so.
+        runtime: what lives as long as it.
         clock: its clock.
-        transport: where its mails go.
-        delivery: what delivers; its sweep runs when a test says so.
+        transport: where its mails go, unless the settings name a mail server.
     """
 
-    def __init__(
-        self, data_dir: Path, url: str, clock: MovableClock, placement: Placement | None = None, **mail: Any
-    ) -> None:
-        settings = make_settings(data_dir, url, mail={"sweep_seconds": 600, **mail})
-        self.runtime = Runtime.create(settings, PARTS, DatabaseIdentity(), clock=clock, placement=placement)
-        self.clock = clock
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.runtime = house.runtime
+        self.clock = house.clock
         self.transport = Scripted()
-        self.delivery = Delivery(self.runtime, self.transport)
+        if self.runtime.settings.mail.transport != "smtp":
+            self.runtime.resources._made[transport_of] = self.transport
 
-    async def start(self) -> None:
-        """Begin to hear of mails that are committed."""
-        await self.runtime.bus.start(self.delivery.heard)
-        await self.runtime.bus.listen(MAIL_CHANNEL)
-        before = asyncio.all_tasks()
-        self.delivery.start()
-        # The first sweep ends, the others do not: late, it would take what the test is about to look at.
-        await asyncio.wait(asyncio.all_tasks() - before, return_when=asyncio.FIRST_COMPLETED)
-
-    async def stop(self) -> None:
-        """End."""
-        await self.delivery.stop()
-        await self.runtime.close()
+    async def look(self) -> None:
+        """Take what is due now."""
+        for database in self.runtime.placement.databases():
+            await self.house.runner._look(database)
 
     def context(self, workspace_id: UUID | None = None) -> Context:
         """Return a context of nobody, in a workspace or outside of any."""
         access = None if workspace_id is None else Access(workspace_id, "w", frozenset(), frozenset())
         return Context(self.runtime, None, access, "test")
+
+    async def workspace(self) -> UUID:
+        """Found a workspace, and return its id."""
+        workspace_id = new_id()
+        unit = UnitOfWork(self.runtime.placement)
+        try:
+            now, slug = self.clock.now(), f"w-{workspace_id}"
+            await unit.insert(
+                WorkspaceRow, id=workspace_id, slug=slug, name="W", settings={}, version=1, created_at=now
+            )
+            await unit.commit()
+        finally:
+            await unit.rollback()
+        return workspace_id
 
     async def send(self, to: str = "ada@example.org", workspace_id: UUID | None = None, **message: Any) -> UUID:
         """Send and commit a mail."""
@@ -189,21 +194,25 @@ class Post:
         (row,) = await self.rows()
         return row
 
-    async def until(self, state: str, count: int = 1, *, attempts: int = 0, answer: str = "") -> list[MailRecord]:
-        """Return the rows in a state (or in `one|another`) as soon as there are so many.
+    async def until(
+        self, state: str, count: int = 1, *, attempts: int = 0, answer: str = "", seconds: float = 10
+    ) -> list[MailRecord]:
+        """Return the rows in a state (or in `one|another`) as soon as there are so many, and nothing runs here.
 
         Args:
             state: where they should be.
             count: how many.
             attempts: how many each has had at least.
             answer: what the last word on each contains.
+            seconds: how long to wait.
         """
 
         async def found() -> list[MailRecord]:
             rows = [row for row in await self.rows() if row.state in state.split("|") and row.attempts >= attempts]
-            return [row for row in rows if answer in (row.answer or "")]
+            # A row is written before its task ends.
+            return [] if self.house.runner.running else [row for row in rows if answer in (row.answer or "")]
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(seconds):
             while len(rows := await found()) < count:  # noqa: ASYNC110 - other processes may change them
                 await asyncio.sleep(0.01)
         return rows
@@ -235,15 +244,16 @@ async def posts(databases: Databases, database_kind: Kind, clock: MovableClock) 
     started: list[Post] = []
 
     async def start(*, idle: bool = False, placement: Placement | None = None, **mail: Any) -> Post:
-        post = Post(databases.data_dir(url), url, clock, placement, **mail)
+        sections = {"mail": mail, "database": {"pool_size": 3, "read_pool_size": 3}}
+        post = Post(House(databases.data_dir(url), url, clock, placement=placement, sections=sections))
         started.append(post)
         if not idle:
-            await post.start()
+            await post.house.start()
         return post
 
     yield start
     for post in started:
-        await post.stop()
+        await post.house.stop()
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ ADDRESS = re.compile(r"[^@\s\x00-\x1f\x7f\u0130]{1,64}@[^@\s\x00-\x1f\x7f\u0130]
 @example("a" * 64 + "@" + "b" * 180 + ".org")
 def test_the_message_is_whole_whatever_the_address_is(address: str) -> None:
     msgspec.convert(address, Email)
-    waiting = Waiting(UUID(int=0), UUID(int=1), "accounts.login", "en", address, "Hi", b"", 1, MOMENT, MOMENT)
+    waiting = Waiting(UUID(int=0), UUID(int=1), "accounts.login", "en", address, "Hi", b"", MOMENT, MOMENT)
     try:
         message = compose(MailSettings(), waiting, Content("text", "<p>page</p>"))
     except Refused:

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from typer.testing import CliRunner, Result
 
 from courtyard.doctor import _mail
 from courtyard.kernel.mail.cli import commands
 from courtyard.kernel.settings import Settings
 from courtyard.kernel.settings_sections import MailSettings, SmtpSettings
-from tests.kernel.mail.sink import open_sink
-from tests.mailbox import Mailbox
+from tests.kernel.mail.sink import PASSWORD, USERNAME, open_sink
 
 
 @pytest.fixture
@@ -70,46 +70,19 @@ class TestTry:
 
 
 class TestDoctor:
-    def test_an_outbox_in_production_is_told(self, settings: Settings) -> None:
-        assert _mail(settings).level == "ok"
-        found = _mail(settings.model_copy(update={"mode": "production"}))
+    async def test_an_outbox_in_production_is_told(self, settings: Settings) -> None:
+        assert (await _mail(settings)).level == "ok"
+        found = await _mail(settings.model_copy(update={"mode": "production"}))
         assert (found.level, found.mend) == ("warn", "set mail.transport to smtp")
 
-    def test_a_mail_server_is_named(self, settings: Settings) -> None:
-        smtp = SmtpSettings(host="mail.example.org", username="u", password="hunter2")
-        found = _mail(with_mail(settings, transport="smtp", smtp=smtp).model_copy(update={"mode": "production"}))
+    async def test_a_mail_server_is_named(self, settings: Settings) -> None:
+        async with open_sink(login=True) as sink:
+            smtp = SmtpSettings(
+                host="localhost", port=sink.port, security="none", username=USERNAME, password=SecretStr(PASSWORD)
+            )
+            settings = with_mail(settings, transport="smtp", smtp=smtp).model_copy(update={"mode": "production"})
+            found = await _mail(settings)
         assert found.level == "ok"
-        assert "mail.example.org:587" in found.finding
-        assert "hunter2" not in str(found)
-
-
-class TestMailbox:
-    """The helper of the tests of others."""
-
-    async def test_each_mail_is_returned_once_and_the_oldest_first(self, settings: Settings, tmp_path: Path) -> None:
-        mailbox = Mailbox(tmp_path)
-        for language in ("en", "fi"):
-            await asyncio.to_thread(run, settings, "test", "ada@example.org", "--language", language)
-        assert len(mailbox.waiting("ada@example.org")) == 2
-        first = await mailbox.wait_for("ada@example.org", "mail.test")
-        second = await mailbox.wait_for("ada@example.org")
-        assert {first.message["Content-Language"], second.message["Content-Language"]} == {"en", "fi"}
-        with pytest.raises(
-            AssertionError, match=r"no mail mail\.test to ada@example\.org after 0\.05 s; there is none"
-        ):
-            await mailbox.wait_for("ada@example.org", "mail.test", timeout=0.05)
-
-    async def test_it_waits_until_the_mail_is_there(self, settings: Settings, tmp_path: Path) -> None:
-        waiting = asyncio.create_task(Mailbox(tmp_path).wait_for("ada@example.org"))
-        await asyncio.sleep(0.02)
-        assert not waiting.done()
-        await asyncio.to_thread(run, settings, "test", "ada@example.org")
-        assert (await waiting).to == "ada@example.org"
-
-    async def test_what_is_not_in_a_mail_is_told(self, settings: Settings, tmp_path: Path) -> None:
-        await asyncio.to_thread(run, settings, "test", "ada@example.org")
-        mail = await Mailbox(tmp_path).wait_for("ada@example.org")
-        with pytest.raises(AssertionError, match="no link in"):
-            _ = mail.link
-        with pytest.raises(AssertionError, match="no code in"):
-            _ = mail.code
+        assert f"localhost:{sink.port}" in found.finding
+        assert PASSWORD not in str(found)
+        assert sink.logins == [USERNAME]

@@ -3,23 +3,25 @@
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
-from uuid import uuid4
+from typing import Any
 
 import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from courtyard.kernel.context import Context
-from courtyard.kernel.database import INSTALLATION, Database
-from courtyard.kernel.mail import Message, Refused, Unavailable, send, store
-from courtyard.kernel.mail.delivery import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
-from courtyard.kernel.mail.transports import transport_of
+from courtyard.kernel.database import INSTALLATION, Database, DatabaseUnavailable
+from courtyard.kernel.mail import Message, Refused, Unavailable, delivery, send, store
+from courtyard.kernel.mail.delivery import AT_ONCE, LEFT, RETRY
 from courtyard.kernel.settings import DatabaseSettings
+from courtyard.kernel.tasks import Nothing, administration
+from courtyard.kernel.tasks.store import take_limited
 from courtyard.site.metrics import exposition
 from tests.applications.chat.test_two_databases import TwoDatabases
 from tests.factories import unique
 from tests.kernel.mail.conftest import CODE, LINK, Post, PostFactory, login_mail
 from tests.kernel.mail.sink import open_sink
+from tests.kernel.tasks import probe
 from tests.mailbox import Mailbox
 from tests.running import RunningServer
 from tests.services import Databases, Kind
@@ -63,7 +65,7 @@ class TestTransaction:
         context = post.context()
         await send(context, login_mail())
         await context.rollback()
-        await post.delivery.sweep()
+        await post.look()
         assert (await post.rows(), post.transport.taken) == ([], [])
 
     @pytest.mark.parametrize(
@@ -84,7 +86,7 @@ class TestTransaction:
         assert await post.rows() == []
 
     async def test_it_belongs_to_the_workspace_of_the_change(self, post: Post) -> None:
-        workspace_id = uuid4()
+        workspace_id = await post.workspace()
         ids = [await post.send(), await post.send(workspace_id=workspace_id)]
         rows = await post.until("sent", 2)
         assert {(row.id, row.workspace_id) for row in rows} == set(zip(ids, (INSTALLATION, workspace_id), strict=True))
@@ -101,9 +103,9 @@ class TestSecrets:
         for secret in SECRETS:
             assert secret not in repr(waiting).encode()
         post.clock.move(minutes=1)
-        await post.delivery.sweep()
+        await post.look()
         (sent,) = await post.until("sent")
-        assert (sent.content, sent.due_at) == (None, None)
+        assert sent.content is None
         assert (sent.template, sent.recipient, sent.subject) == (
             "accounts.login",
             "ada@example.org",
@@ -127,7 +129,7 @@ class TestSecrets:
         assert "'other'" in ((await post.row()).answer or "")
         object.__setattr__(post.runtime, "keys", others)
         post.clock.move(minutes=1)
-        await post.delivery.sweep()
+        await post.look()
         await post.until("sent")
 
 
@@ -139,18 +141,18 @@ class TestRetries:
         pauses = []
         for attempt in range(1, failures + 1):
             (row,) = await post.until("queued", attempts=attempt)
-            assert row.due_at is not None
-            assert row.answer == "451 come again later"
-            pauses.append((row.due_at - post.clock.now()).total_seconds())
-            await post.delivery.sweep()
-            assert post.transport.inside == 0
+            task = await post.house.row(row.task_id)
+            assert (row.answer, task.state, task.detail) == ("451 come again later", "waiting", "451 come again later")
+            pauses.append((task.ready_at - post.clock.now()).total_seconds())
+            await post.look()
+            assert post.house.runner.running == 0
             post.clock.move(seconds=pauses[-1] + 1)
-            await post.delivery.sweep()
+            await post.look()
         (sent,) = await post.until("sent")
         assert sent.attempts == failures + 1
         assert [message["Message-ID"] for _, message in post.transport.taken] == [f"<{mail_id}@localhost>"]
         for number, pause in enumerate(pauses):
-            longest = min(FIRST_PAUSE_SECONDS * 2**number, LONGEST_PAUSE_SECONDS)
+            longest = min(RETRY.first_pause_seconds * 2**number, RETRY.longest_pause_seconds)
             # Some of it has gone by.
             assert longest / 2 - 5 <= pause <= longest
 
@@ -160,26 +162,43 @@ class TestRetries:
         await post.send()
         await post.until("queued", attempts=1)
         post.clock.move(seconds=61)
-        await post.delivery.sweep()
+        await post.look()
         (failed,) = await post.until("failed")
-        assert (failed.content, failed.answer) == (None, "given up: away")
+        assert (failed.content, failed.answer, failed.attempts) == (None, "given up: away", 1)
         assert post.transport.taken == []
+        # A dead letter, for whoever looks after the mail server.
+        task = await post.house.row(failed.task_id)
+        assert (task.state, task.detail) == ("failed", "given up: away")
 
     async def test_a_mail_that_has_become_useless_is_not_sent(self, post: Post) -> None:
         post.transport.troubles = [Unavailable("away")]
         await post.send(expires_at=post.clock.now() + timedelta(minutes=10))
         await post.until("queued", attempts=1)
         post.clock.move(minutes=11)
-        await post.delivery.sweep()
+        await post.look()
         await post.until("failed")
         assert post.transport.taken == []
+
+    async def test_what_nobody_tries_any_more_is_let_go_of(self, posts: PostFactory) -> None:
+        post = await posts(idle=True)
+        await post.send(expires_at=post.clock.now() + timedelta(minutes=10))
+        context = post.context()
+        task_id = (await post.row()).task_id
+        assert task_id is not None
+        await administration.cancel(context, task_id)
+        await context.commit()
+        for moved, state in ((timedelta(minutes=11), "queued"), (LEFT, "failed")):
+            post.clock.offset += moved
+            await delivery.give_up(post.context(), Nothing())
+            row = await post.row()
+            assert (row.state, row.content is None) == (state, state == "failed")
 
     async def test_a_fault_of_ours_loses_no_mail(self, post: Post) -> None:
         post.transport.troubles = [ZeroDivisionError("a fault")]
         await post.send()
         await post.until("queued", attempts=1)
         post.clock.move(minutes=1)
-        await post.delivery.sweep()
+        await post.look()
         await post.until("sent")
 
     async def test_an_odd_address_ends_somewhere(self, post: Post) -> None:
@@ -198,11 +217,11 @@ class TestProcesses:
     async def test_two_deliver_each_mail_once(self, posts: PostFactory) -> None:
         async with open_sink() as sink:
             smtp = {"host": "localhost", "port": sink.port, "security": "none", "timeout_seconds": 20}
-            one, other = [await posts(transport="smtp", smtp=smtp, sweep_seconds=0.01) for _ in range(2)]
-            for each in (one, other):
-                each.delivery._transport = transport_of(each.runtime.settings)
+            one, other = [await posts(transport="smtp", smtp=smtp) for _ in range(2)]
             addresses = [f"{number}@example.org" for number in range(60)]
             await asyncio.gather(*((one, other)[n % 2].send(address) for n, address in enumerate(addresses)))
+            for each in (one, other):
+                await each.house.look()
             await one.until("sent", len(addresses))
         assert sorted(recipient for recipient, _ in sink.taken) == sorted(addresses)
         assert {row.attempts for row in await one.rows()} == {1}
@@ -213,41 +232,39 @@ class TestProcesses:
         dead = await posts(idle=True)
         mail_id = await dead.send()
         lease = timedelta(seconds=60)
-        (taken,) = await store.take(dead.runtime.placement.main, dead.clock.now(), lease, 10)
+        main = dead.runtime.placement.main
+        (taken,) = await take_limited(main, "mail.deliver", AT_ONCE, dead.clock.now(), lease, 10)
+        mail = await store.find(dead.context().outside(), mail_id)
+        assert mail is not None
         living = await posts()
-        await living.delivery.sweep()
+        await living.look()
         assert living.transport.taken == []
         living.clock.move(seconds=61)
-        await living.delivery.sweep()
+        await living.look()
         (sent,) = await living.until("sent")
-        assert (sent.id, sent.attempts) == (mail_id, 2)
+        assert (sent.id, sent.task_id, sent.attempts) == (mail_id, taken.id, 1)
         # Not dead, only late: what it has to say now changes nothing.
-        await store.postpone(dead.runtime.placement.main, taken, "late", dead.clock.now())
+        await store.note(dead.runtime.placement, mail, "late")
         assert await living.rows() == [sent]
 
-    async def test_who_was_late_does_not_take_it_from_who_has_it(self, posts: PostFactory) -> None:
-        post = await posts(idle=True)
-        await post.send()
-        database, lease = post.runtime.placement.main, timedelta(seconds=60)
-        (late,) = await store.take(database, post.clock.now(), lease, 10)
-        post.clock.move(seconds=61)
-        (now,) = await store.take(database, post.clock.now(), lease, 10)
-        await store.postpone(database, late, "late", post.clock.now())
-        assert (await post.row()).state == "sending"
-        # But a mail that was delivered is delivered.
-        await store.settle(database, late, "sent", "250", post.clock.now())
-        await store.settle(database, now, "failed", "550", post.clock.now())
-        assert ((await post.row()).state, (await post.row()).answer) == ("sent", "250")
-
-    async def test_many_look_at_once_and_each_takes_its_own(self, posts: PostFactory) -> None:
-        post = await posts(idle=True)
-        for number in range(20):
-            await post.send(f"{number}@example.org")
-        database, now = post.runtime.placement.main, post.clock.now()
-        taken = await asyncio.gather(*(store.take(database, now, timedelta(seconds=60), 7) for _ in range(5)))
-        ids = [mail.id for mails in taken for mail in mails]
-        assert max(len(mails) for mails in taken) <= 7
-        assert len(ids) == len(set(ids)) == 20
+    async def test_who_was_late_and_has_delivered_is_believed(self, posts: PostFactory) -> None:
+        late, other = await posts(), await posts(idle=True)
+        late.transport.gate.clear()
+        await late.send()
+        await eventually(lambda: late.transport.inside == 1)
+        # Nothing is heard of it for longer than its lease, and somebody else tries in vain.
+        late.clock.move(seconds=31)
+        other.transport.troubles = [Unavailable("away")]
+        await other.look()
+        await other.until("queued", attempts=1)
+        late.transport.gate.set()
+        (sent,) = await late.until("sent")
+        assert (sent.answer, sent.attempts) == ("taken", 2)
+        other.clock.move(minutes=1)
+        await other.look()
+        await eventually(lambda: other.house.runner.running == 0)
+        assert other.transport.taken == []
+        assert (await other.house.row()).state == "done"
 
     async def test_every_database_is_looked_into(
         self, databases: Databases, database_kind: Kind, posts: PostFactory
@@ -257,48 +274,51 @@ class TestProcesses:
             for url in (await databases.new(database_kind), await databases.new(database_kind, main=False))
         )
         placement = TwoDatabases(main, other)
-        moved = uuid4()
-        placement.moved.add(moved)
         post = await posts(placement=placement)
+        moved = await post.workspace()
+        placement.moved.add(moved)
         await post.send("here@example.org")
         await post.send("there@example.org", workspace_id=moved)
         await eventually(lambda: len(post.transport.taken) == 2)
         # And what nobody tells of, in the one of the two that answers.
         await post.runtime.bus.close()
         await post.send("later@example.org", workspace_id=moved)
-        await post.delivery.sweep()
+        await post.look()
         await eventually(lambda: len(post.transport.taken) == 3)
         assert [row.workspace_id for row in await post.rows(other)] == [moved, moved]
 
 
 class TestLoad:
-    async def test_no_more_at_once_than_is_allowed(self, posts: PostFactory) -> None:
-        post = await posts(concurrency=3)
+    async def test_no_more_at_once_than_is_allowed_and_other_tasks_have_room(self, posts: PostFactory) -> None:
+        post = await posts()
         post.transport.gate.clear()
-        for number in range(10):
+        count = AT_ONCE + 20
+        for number in range(count):
             await post.send(f"{number}@example.org")
-        await eventually(lambda: post.transport.inside == 3)
-        await post.delivery.sweep()
-        assert post.transport.inside == 3
+        await eventually(lambda: post.transport.inside == AT_ONCE)
+        await post.look()
+        assert post.transport.inside == AT_ONCE
+        await post.house.enqueue(probe.leave, "meanwhile")
+        await post.house.until("done")
+        assert await post.house.effects() == ["meanwhile"]
         post.transport.gate.set()
         # All of them, without another sweep.
-        await post.until("sent", 10)
-        assert post.transport.most_inside == 3
+        await post.until("sent", count)
+        assert post.transport.most_inside == AT_ONCE
 
-    async def test_a_hanging_mail_server_holds_up_nobody(self, posts: PostFactory) -> None:
-        post = await posts(concurrency=1, smtp={"timeout_seconds": 0.1})
+    async def test_a_mail_server_that_hangs_is_left(self, posts: PostFactory) -> None:
+        post = await posts(smtp={"timeout_seconds": 0.1})
         post.transport.gate.clear()
-        async with asyncio.timeout(3):
-            for number in range(5):
-                await post.send(f"{number}@example.org")
-        await post.until("queued", answer="no end after 0.1 seconds")
+        await post.send()
+        await post.until("queued", attempts=1, answer="no end after 0.1 seconds")
+        assert (await post.house.row()).code == "unavailable"
 
     async def test_a_look_without_a_mail_writes_nothing(self, post: Post) -> None:
         writers = post.runtime.placement.main.writers
         held = [await writers.acquire() for _ in range(writers.size)]
         try:
             async with asyncio.timeout(1):
-                await post.delivery.sweep()
+                await post.look()
         finally:
             for connection in held:
                 writers.release(connection)
@@ -308,12 +328,44 @@ class TestLoad:
         post.transport.gate.clear()
         await post.send()
         await eventually(lambda: post.transport.inside == 1)
-        stopping = asyncio.create_task(post.delivery.stop())
+        stopping = asyncio.create_task(post.house.runner.stop(5))
         await asyncio.sleep(0.05)
         assert not stopping.done()
         post.transport.gate.set()
         await stopping
         assert (await post.row()).state == "sent"
+
+    async def test_what_was_taken_is_noted_before_the_end(self, posts: PostFactory) -> None:
+        """A mail that the mail server has is not sent again because the process has no more time."""
+        post = await posts()
+        post.transport.gate.clear()
+        await post.send()
+        await eventually(lambda: post.transport.inside == 1)
+        writers = post.runtime.placement.main.writers
+        held = [await writers.acquire() for _ in range(writers.size)]
+        post.transport.gate.set()
+        await eventually(lambda: len(post.transport.taken) == 1)
+        stopping = asyncio.create_task(post.house.runner.stop(0))
+        await asyncio.sleep(0.05)
+        for connection in held:
+            writers.release(connection)
+        await stopping
+        assert (await post.row()).state == "sent"
+
+    async def test_what_was_taken_is_noted_when_the_database_is_back(
+        self, post: Post, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settle, away = store.settle, [DatabaseUnavailable("away")]
+
+        async def stumbling(*arguments: Any, **options: Any) -> None:
+            if away:
+                raise away.pop()
+            await settle(*arguments, **options)
+
+        monkeypatch.setattr(store, "settle", stumbling)
+        await post.send()
+        (sent,) = await post.until("sent")
+        assert (sent.attempts, len(post.transport.taken), away) == (1, 1, [])
 
     async def test_outcomes_are_counted(self, post: Post) -> None:
         before = outcomes(post)

@@ -34,7 +34,7 @@ def mail(
 ) -> EmailMessage:
     created_at = NOW + timedelta(seconds=number)
     waiting = Waiting(
-        UUID(int=0), mail_id or new_id(), "accounts.login", "fi", to, f"Päivää {number}", b"", 1, created_at, NOW
+        UUID(int=0), mail_id or new_id(), "accounts.login", "fi", to, f"Päivää {number}", b"", created_at, NOW
     )
     return compose(MailSettings(sender=sender), waiting, Content(TEXT, "<p>Hyvää päivää!</p>"))
 

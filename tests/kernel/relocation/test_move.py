@@ -12,6 +12,8 @@ from tests.factories import ok
 from tests.kernel.relocation.conftest import Street, Writer
 from tests.services import Kind
 
+pytestmark = pytest.mark.slow
+
 
 async def test_rows_move_and_the_old_ones_go(street: Street) -> None:
     conversation = await street.conversation()

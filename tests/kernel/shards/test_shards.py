@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import func, select
 
 from courtyard.applications.chat.models import ConversationRow
+from courtyard.doctor import Check, _shards
 from courtyard.kernel.database import Database, Prepared, sqlite_path
 from courtyard.kernel.database.migrator import downgrade, upgrade
 from courtyard.kernel.relocation.errors import HasRows, UnfitDatabase
@@ -111,6 +112,12 @@ async def test_a_workspace_comes_home(house: House) -> None:
     assert await conversations(url) == 0
 
 
+async def ups(house: House) -> list[float]:
+    """Return which databases of workspaces can be used, as Prometheus is told."""
+    text = (await house.make.nobody.get(f"{house.make.server.url}/metrics")).text
+    return [float(line.split()[1]) for line in text.splitlines() if line.startswith("courtyard_shard_up{")]
+
+
 async def test_one_that_is_away_is_away_for_its_workspace_alone(house: House) -> None:
     workspace, url = await house.settled()
     other = await house.make.workspace()
@@ -132,12 +139,14 @@ async def test_one_that_is_away_is_away_for_its_workspace_alone(house: House) ->
         for answer in answers[30:]:
             ok(answer)
         assert time.monotonic() - started < 10
+        assert await ups(house) == [0]
         ok(await house.make.nobody.get(f"{house.make.server.url}/health/ready"))
 
     async def is_back() -> bool:
         return (await visitor.http.post(workspace.conversations, json=body)).is_success
 
     await until(is_back)
+    assert await ups(house) == [1]
 
 
 async def test_one_that_is_behind_is_behind_for_its_workspace_alone(house: House) -> None:
@@ -150,6 +159,7 @@ async def test_one_that_is_behind_is_behind_for_its_workspace_alone(house: House
     answer = await open_conversation(house, workspace)
     document = problem(answer, 503, "database_unavailable")
     assert document["detail"] == "The database of this workspace is not up to date."
+    assert await ups(house) == [0]
     ok(await open_conversation(house, await house.make.workspace()))
     await upgrade(database, PARTS, main=False)
     await database.close()
@@ -158,6 +168,30 @@ async def test_one_that_is_behind_is_behind_for_its_workspace_alone(house: House
         return (await open_conversation(house, workspace)).is_success
 
     await until(is_well)
+
+
+async def test_the_doctor_says_of_each_what_is_wrong(house: House) -> None:
+    (_, behind), (_, away) = await house.settled(), await house.settled()
+    assert [check.level for check in await doctors_lines(house)] == ["ok", "ok"]
+    database = Database(behind, DatabaseSettings())
+    await downgrade(database, PARTS, main=False, module="chat", revision="base")
+    await database.close()
+    async with Away(away):
+        found = await doctors_lines(house)
+    assert {(check.level, check.mend) for check in found} == {
+        ("fail", "courtyard migrate up"),
+        ("fail", "start it; its workspaces answer 503 until then"),
+    }
+    # By the names that metrics give them, as soon as the server has heard of both.
+    house.make.server.runtime.placement.forget()
+    await house.make.server.runtime.placement.load()
+    metrics = (await house.make.nobody.get(f"{house.make.server.url}/metrics")).text
+    assert all(f'courtyard_shard_up{{database="{check.finding.split()[0]}"}}' in metrics for check in found)
+
+
+async def doctors_lines(house: House) -> list[Check]:
+    """Return what `courtyard doctor` says about the databases of workspaces."""
+    return [check async for check in _shards(house.make.server.settings)]
 
 
 async def test_connections_are_bounded_however_many_there_are(house: House) -> None:

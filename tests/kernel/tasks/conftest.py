@@ -1,11 +1,11 @@
 """Processes that run tasks and do nothing else, in this very process."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import msgspec
 import pytest
@@ -89,10 +89,12 @@ class House:
         placement: Placement | None = None,
         queues: Collection[str] | None = None,
         prefix: str | None = None,
+        sections: Mapping[str, Mapping[str, Any]] | None = None,
         **settings: Any,
     ) -> None:
-        redis = {"prefix": prefix} if prefix else {}
-        chosen = make_settings(data_dir, url, tasks={"sweep_seconds": 60, **settings}, redis=redis)
+        redis = {"redis": {"prefix": prefix}} if prefix else {}
+        tasks = {"sweep_seconds": 60, **settings}
+        chosen = make_settings(data_dir, url, tasks=tasks, **{**redis, **(sections or {})})
         parts = [*PARTS, probe.application]
         self.runtime = Runtime.create(chosen, parts, DatabaseIdentity(), clock=clock, placement=placement)
         self.clock = clock
@@ -231,7 +233,8 @@ def script() -> Iterator[Callable[[Script], str]]:
     keys: list[str] = []
 
     def keep(function: Script) -> str:
-        key = f"script-{len(probe.SCRIPTS)}"
+        # What another test has left behind in the database finds no script of this one.
+        key = f"script-{uuid4().hex}"
         probe.SCRIPTS[key] = function
         keys.append(key)
         return key

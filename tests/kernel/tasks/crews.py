@@ -5,22 +5,28 @@ import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 from uuid import uuid4
 
+import pytest
+
 from tests.kernel.tasks.conftest import House
-from tests.processes import PROGRAM, Process
-from tests.running import MovableClock
-from tests.services import Databases, Kind, missing
+from tests.processes import PROGRAM, Process, own_redis
+from tests.running import KEYS, MovableClock
+from tests.services import Databases, Kind, RedisSpace, missing
 
 ROOT = Path(__file__).parents[3]
+Sections: TypeAlias = Mapping[str, Mapping[str, Any]]
 Runner: TypeAlias = Literal["embedded", "worker", "celery"]
 RABBITMQ = "amqp://guest:guest@127.0.0.1:5672"
 # A broker is told again, and a worker taken for lost, within the time that a test has.
 HASTE = {"sweep_seconds": 0.1, "lease_seconds": 2.0, "resend_seconds": 3.0}
+# What parts that lean on tasks are tried on: the default that needs nothing, and everything that there is.
+EMBEDDED, WHOLE = "embedded-sqlite", "rabbitmq-postgresql"
+BOTH = [EMBEDDED, pytest.param(WHOLE, marks=pytest.mark.services)]
 
 
 @dataclass
@@ -29,11 +35,15 @@ class Crew:
 
     Attributes:
         house: a process that asks for tasks, and runs them where the runner is embedded.
+        url: its database.
+        sections: of the settings with which a server belongs to it too.
         workers: the other processes.
     """
 
     folder: Path
     house: House
+    url: str
+    sections: Sections
     environment: dict[str, str]
     workers: list[Process] = field(default_factory=list)
 
@@ -66,7 +76,14 @@ def install_probe(folder: Path) -> Path:
 
 
 async def make_crew(
-    databases: Databases, folder: Path, kind: Kind, runner: Runner, broker: str | None = None, **changes: Any
+    databases: Databases,
+    folder: Path,
+    kind: Kind,
+    runner: Runner,
+    broker: str | None = None,
+    *,
+    sections: Sections | None = None,
+    **changes: Any,
 ) -> Crew:
     """Make an installation on a database of its own; it has no workers yet.
 
@@ -76,27 +93,82 @@ async def make_crew(
         kind: of the database.
         runner: what runs its tasks.
         broker: the address of the broker of Celery.
+        sections: changes to other sections of the settings.
         changes: to the settings of tasks.
     """
     url, prefix = await databases.new(kind), f"courtyard-test-{uuid4().hex}"
     tasks = {**HASTE, "runner": runner, **({"broker_url": broker} if broker else {}), **changes}
-    house = House(folder / "data", url, MovableClock(), prefix=prefix, **tasks)
-    unwanted = ("COURTYARD_", "PYTHONDONTWRITEBYTECODE")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
-    environment |= {
-        "PYTHONPATH": os.pathsep.join([str(install_probe(folder)), str(ROOT)]),
-        "COURTYARD_APPLICATIONS": "chat,probe",
-        "COURTYARD_DATA_DIR": str(folder / "data"),
-        "COURTYARD_DATABASE__URL": url,
-        "COURTYARD_DATABASE__POOL_SIZE": "5",
-        "COURTYARD_DATABASE__READ_POOL_SIZE": "5",
-        "COURTYARD_REDIS__PREFIX": prefix,
-        "COURTYARD_TELEMETRY__LOG_FORMAT": "json",
-        **{f"COURTYARD_TASKS__{name.upper()}": str(value) for name, value in tasks.items()},
-    }
+    few = {"pool_size": 5, "read_pool_size": 5}
+    chosen: dict[str, Mapping[str, Any]] = {"redis": {"prefix": prefix}, "database": few, **(sections or {})}
+    house = House(folder / "data", url, MovableClock(), sections=chosen, **tasks)
+    environment = environment_of(folder, url, {**chosen, "tasks": tasks})
     if runner != "worker":
         await house.start()
-    return Crew(folder, house, environment)
+    return Crew(folder, house, url, {**chosen, "tasks": tasks}, environment)
+
+
+def environment_of(folder: Path, url: str, sections: Sections) -> dict[str, str]:
+    """Return the environment of processes on a database, of the same installation as those of this process."""
+    unwanted = ("COURTYARD_", "PYTHONDONTWRITEBYTECODE")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
+    keys = {name: [f"{key.id}:{key.secret.get_secret_value()}" for key in ring] for name, ring in KEYS.items()}
+    chosen = {
+        "applications": "chat,probe",
+        "data_dir": folder / "data",
+        "telemetry": {"log_format": "json"},
+        **sections,
+        "database": {"url": url, **sections.get("database", {})},
+        "security": {**keys, **sections.get("security", {})},
+    }
+    return {
+        **environment,
+        "PYTHONPATH": os.pathsep.join([str(install_probe(folder)), str(ROOT)]),
+        **dict(_variables("COURTYARD", chosen)),
+    }
+
+
+def _variables(name: str, value: object) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        separator = "_" if name == "COURTYARD" else "__"
+        for key, each in value.items():
+            yield from _variables(f"{name}{separator}{str(key).upper()}", each)
+    else:
+        yield name, ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+@contextlib.asynccontextmanager
+async def open_crew(
+    name: str, databases: Databases, folder: Path, sections: Sections | None = None
+) -> AsyncIterator[Crew]:
+    """Make an installation with one worker, where there are workers. It ends with the block.
+
+    Args:
+        name: what runs its tasks and its database: `embedded-sqlite`, `rabbitmq-postgresql`.
+        databases: where databases are made.
+        folder: for data and output.
+        sections: changes to sections of the settings other than `tasks`.
+    """
+    runner, _, kind = name.partition("-")
+    async with contextlib.AsyncExitStack() as stack:
+        broker = None
+        if runner == "rabbitmq":
+            broker = await stack.enter_async_context(own_vhost())
+        elif runner == "redis":
+            broker = (await stack.enter_async_context(own_redis(folder))).url
+        chosen = cast("Runner", runner) if broker is None else "celery"
+        crew = await make_crew(databases, folder, cast("Kind", kind), chosen, broker, sections=sections)
+        stack.push_async_callback(crew.close)
+        if chosen != "embedded":
+            await crew.hire()
+        yield crew
+
+
+async def redis_of(name: str, space: RedisSpace) -> dict[str, dict[str, str]]:
+    """Return the settings of Redis for such an installation: processes of the whole hear of each other by it."""
+    if name != WHOLE:
+        return {}
+    await space.check()
+    return {"redis": {"url": space.url, "prefix": f"{space.prefix}-{uuid4().hex[:8]}"}}
 
 
 @contextlib.asynccontextmanager

@@ -12,6 +12,7 @@ import pytest
 from courtyard.kernel.application import installed
 from courtyard.kernel.context import Context
 from courtyard.kernel.tasks import GiveUp, report
+from courtyard.kernel.tasks.operations import KEEP_ALIVE_SECONDS
 from tests.conftest import ServerFactory
 from tests.factories import Factory, Person, Workspace, ok, problem
 from tests.kernel.tasks import probe
@@ -123,6 +124,8 @@ class TestOperations:
         told: list[dict[str, Any]] = []
         client = scene.server.network_client(headers=scene.owner.headers, base_url=f"{scene.server.url}/api/v1")
         async with client, asyncio.timeout(20), client.stream("GET", f"{path}/events") as stream:
+            # What has no end yet is not waited for.
+            assert (await client.head(f"{path}/events")).headers["content-type"] == stream.headers["content-type"]
             assert stream.headers["content-type"].startswith("text/event-stream")
             async for line in stream.aiter_lines():
                 if line.startswith("data: "):
@@ -130,6 +133,22 @@ class TestOperations:
                     gate.open()
         assert told[-1]["state"] == "done"
         assert 70 in {each["percent"] for each in told}
+
+    async def test_nothing_is_left_of_a_stream_whose_client_has_gone(
+        self, scene: Scene, script: Keep, gate: Gate
+    ) -> None:
+        path, _ = await scene.begin(script(gate))
+        dispatcher = scene.server.runtime.dispatcher
+        client = scene.server.network_client(headers=scene.owner.headers, base_url=f"{scene.server.url}/api/v1")
+        async with client, asyncio.timeout(20), client.stream("GET", f"{path}/events") as stream:
+            assert (await anext(stream.aiter_lines())) == "event: operation"
+            assert dispatcher.topics == 1
+        # Long before there is anything to send to it, such as that it is still there.
+        async with asyncio.timeout(KEEP_ALIVE_SECONDS / 2):
+            while dispatcher.topics:  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0.01)
+        gate.open()
+        await scene.until(path, state="done")
 
     async def test_the_topic_tells_whoever_asked(self, scene: Scene, script: Keep, gate: Gate) -> None:
         path, begun = await scene.begin(script(gate))

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 import httpx2
@@ -12,10 +12,10 @@ import pytest
 
 from courtyard.kernel.tasks import administration
 from tests.kernel.tasks import probe
-from tests.kernel.tasks.crews import Crew, Runner, make_crew, own_vhost
+from tests.kernel.tasks.crews import Crew, make_crew, open_crew, own_vhost
 from tests.kernel.tasks.probe import Rest
-from tests.processes import PROGRAM, Process, free_port, own_redis
-from tests.services import Databases, Kind
+from tests.processes import PROGRAM, Process, free_port
+from tests.services import Databases
 
 SECONDS = 60
 SERVICES = pytest.mark.services
@@ -34,32 +34,8 @@ async def crew(
     request: pytest.FixtureRequest, databases: Databases, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Crew]:
     """An installation with one worker, where there are workers. The tests of it share it."""
-    runner, _, kind = request.param.partition("-")
-    folder: Path = tmp_path_factory.mktemp("crew")
-    kind = cast("Kind", kind)
-    if runner == "rabbitmq":
-        async with own_vhost() as broker:
-            async for made in _crew(databases, folder, kind, "celery", broker):
-                yield made
-    elif runner == "redis":
-        async with own_redis(folder) as redis:
-            async for made in _crew(databases, folder, kind, "celery", redis.url):
-                yield made
-    else:
-        async for made in _crew(databases, folder, kind, cast("Runner", runner)):
-            yield made
-
-
-async def _crew(
-    databases: Databases, folder: Path, kind: Kind, runner: Runner, broker: str | None = None
-) -> AsyncIterator[Crew]:
-    crew = await make_crew(databases, folder, kind, runner, broker)
-    try:
-        if runner != "embedded":
-            await crew.hire()
-        yield crew
-    finally:
-        await crew.close()
+    async with open_crew(request.param, databases, tmp_path_factory.mktemp("crew")) as made:
+        yield made
 
 
 async def ended(crew: Crew, *task_ids: UUID) -> list[Any]:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiohttp import web
@@ -12,10 +12,15 @@ from standardwebhooks import Webhook
 
 from tests.conftest import ServerFactory
 from tests.factories import Factory, Workspace, ok
-from tests.services import Databases, Kind
+from tests.kernel.tasks.crews import WHOLE, Crew, Sections, open_crew, redis_of
+from tests.services import Databases, Kind, RedisSpace
 
 LONG = {"access_token_seconds": 86_400}
 LOCAL = ("127.0.0.0/8",)
+SOON = {"allowed_networks": LOCAL, "sweep_seconds": 0.02, "timeout_seconds": 5}
+EMBEDDED = ["embedded-sqlite", pytest.param("embedded-postgresql", marks=pytest.mark.services)]
+# Where a test moves the clock of what tells, or changes what is around it: a worker is another process.
+IN_PROCESS = pytest.mark.parametrize("engine", EMBEDDED, indirect=True)
 
 
 @dataclass
@@ -68,17 +73,17 @@ class Receiver:
 
 
 @asynccontextmanager
-async def listening() -> AsyncIterator[Receiver]:
+async def listening(host: str = "127.0.0.1") -> AsyncIterator[Receiver]:
     """Run a receiver until the block is left."""
     receiver = Receiver()
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", receiver.handle)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, host, 0)
     await site.start()
     (address,) = runner.addresses
-    receiver.url = f"http://127.0.0.1:{address[1]}/hook"
+    receiver.url = f"http://{host}:{address[1]}/hook"
     try:
         yield receiver
     finally:
@@ -92,15 +97,47 @@ async def receiver() -> AsyncIterator[Receiver]:
         yield one
 
 
+@pytest.fixture(scope="module", params=[*EMBEDDED, pytest.param(WHOLE, marks=pytest.mark.services)])
+def engine(request: pytest.FixtureRequest) -> str:
+    """What runs tasks, and what is behind the servers."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture
-async def settings(databases: Databases, database_kind: Kind) -> dict[str, Any]:
+def database_kind(engine: str) -> Kind:
+    """What is behind the servers."""
+    return cast("Kind", engine.partition("-")[2])
+
+
+@pytest.fixture(scope="module")
+async def whole(
+    engine: str,
+    databases: Databases,
+    tmp_path_factory: pytest.TempPathFactory,
+    redis_space_of_process: RedisSpace,
+) -> AsyncIterator[Crew | None]:
+    """PostgreSQL, Redis, and a worker of Celery over RabbitMQ that tells; None where a server does it all."""
+    if engine != WHOLE:
+        yield None
+        return
+    sections: Sections = {"webhooks": SOON, **await redis_of(engine, redis_space_of_process)}
+    async with open_crew(engine, databases, tmp_path_factory.mktemp("crew"), sections) as crew:
+        yield crew
+
+
+@pytest.fixture
+async def settings(databases: Databases, database_kind: Kind, whole: Crew | None) -> dict[str, Any]:
     """Settings with which receivers on this machine may be told, soon.
 
     With a database of its own: a server of other tests would take up what is to be sent, and refuse to send it there.
     """
+    if whole is not None:
+        shared = {name: whole.sections[name] for name in ("redis", "tasks", "webhooks")}
+        return {"database": whole.url, **shared, "security": LONG}
     return {
         "database": await databases.new(database_kind),
-        "webhooks": {"allowed_networks": LOCAL, "sweep_seconds": 0.02, "timeout_seconds": 5},
+        "webhooks": SOON,
         "tasks": {"sweep_seconds": 0.02},
         "security": LONG,
     }

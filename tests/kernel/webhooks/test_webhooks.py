@@ -13,7 +13,7 @@ from courtyard.kernel.database import Prepared
 from courtyard.kernel.webhooks.models import WebhookPendingRow
 from tests.conftest import ServerFactory
 from tests.factories import Factory, Workspace, ok, problem
-from tests.kernel.webhooks.conftest import Receiver, deliveries, detail, listening, name, until
+from tests.kernel.webhooks.conftest import IN_PROCESS, Receiver, deliveries, detail, listening, name, until
 from tests.running import MovableClock
 
 PENDING = Prepared(select(func.count()).select_from(WebhookPendingRow), int, across_workspaces=True)
@@ -87,6 +87,7 @@ class TestTelling:
 
 
 class TestTrouble:
+    @IN_PROCESS
     async def test_what_fails_is_tried_again_later(
         self, make: Factory, workspace: Workspace, receiver: Receiver, clock: MovableClock
     ) -> None:
@@ -101,8 +102,9 @@ class TestTrouble:
         assert await failures(workspace, endpoint) == 1
         clock.move(seconds=7)
         await receiver.reach(2)
-        receiver.status = 200
         (waiting,) = await until(lambda: _attempted(workspace, endpoint, 2))
+        assert waiting["state"] == "waiting"
+        receiver.status = 200
         clock.move(seconds=400)
         await receiver.reach(3)
         ((delivery,),) = (await until(lambda: _all(workspace, endpoint, "delivered", 1)),)
@@ -125,6 +127,7 @@ class TestTrouble:
         assert (delivery["state"], attempt["status"], attempt["error"]) == ("waiting", status, error)
         assert len(receiver.told) == 1
 
+    @IN_PROCESS
     async def test_a_receiver_that_falls_silent_is_left(
         self, server_factory: ServerFactory, settings: dict[str, Any], receiver: Receiver
     ) -> None:
@@ -146,6 +149,7 @@ class TestTrouble:
         (attempt,) = (await detail(workspace, delivery["id"]))["attempts"]
         assert len(attempt["response_body"]) == 4_096
 
+    @IN_PROCESS
     @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
     async def test_a_name_that_leads_inside_is_not_dialled(
         self, server_factory: ServerFactory, settings: dict[str, Any], receiver: Receiver, host: str,
@@ -170,6 +174,7 @@ class TestTrouble:
         assert "private network" in attempt["error"]
         assert receiver.told == []
 
+    @IN_PROCESS
     async def test_the_address_that_was_checked_is_the_one_that_is_dialled(
         self, make: Factory, workspace: Workspace, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -182,6 +187,7 @@ class TestTrouble:
         assert told.headers["Host"] == url.split("/")[2]
         assert asked == ["hook.example.org"]
 
+    @IN_PROCESS
     async def test_who_fails_all_the_time_is_paused_and_goes_on_when_told_to(
         self, server_factory: ServerFactory, settings: dict[str, Any], receiver: Receiver
     ) -> None:
@@ -217,6 +223,7 @@ class TestTrouble:
 
 
 class TestEndpoints:
+    @IN_PROCESS
     async def test_secrets_change_over(
         self, make: Factory, workspace: Workspace, receiver: Receiver, clock: MovableClock
     ) -> None:

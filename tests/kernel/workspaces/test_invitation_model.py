@@ -20,10 +20,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from courtyard.kernel.workspaces.service.removal import clean_up
 from tests.conftest import ServerFactory
 from tests.factories import PASSWORD, Factory, Person, Workspace, ok, problem, unique
 from tests.mailbox import Mailbox
-from tests.running import MovableClock
+from tests.running import MovableClock, finish
 
 T = TypeVar("T")
 ROLES = st.sampled_from([["member"], ["chat.volunteer"], ["chat.volunteer", "member"]])
@@ -302,7 +303,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def what_is_over_is_cleaned_up(self) -> None:
-        self.world.run(self.world.make.server.app.clean_up())
+        self.world.run(finish(self.world.make.server.runtime, clean_up))
 
     @rule(who=PEOPLE)
     def leave(self, who: int) -> None:
@@ -336,7 +337,7 @@ async def test_whoever_comes_in_was_let_in(server_factory: ServerFactory, clock:
     server = await server_factory(
         clock=clock,
         security={"access_token_seconds": 86_400},
-        workspaces={"invitation_mails_per_day": 100, "sweep_seconds": 86_400},
+        workspaces={"invitation_mails_per_day": 100},
     )
     world = World(Factory(server), Mailbox(server.settings.data_path), clock, asyncio.get_running_loop())
     bounds = settings(

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from courtyard.kernel.workspaces.service.removal import clean_up
 from tests.conftest import ServerFactory
 from tests.factories import PASSWORD, Factory, Workspace, ok, problem, unique
 from tests.kernel.workspaces.inviting import NOT_OPEN, TEMPLATE, accept, invite, path, register, roles_in, token_of
 from tests.mailbox import Mailbox
-from tests.running import MovableClock
+from tests.running import MovableClock, finish
 
 # So that a test may write several mails to one address at once.
 LONG = {"access_token_seconds": 86_400}
@@ -418,12 +419,12 @@ class TestAccepting:
             problem(await owner.http.post(f"{path(workspace)}/{made['id']}/resend"), 409, "invitation_settled")
             problem(await owner.http.delete(f"{path(workspace)}/{made['id']}"), 409, "invitation_settled")
             if not cleaned:
-                await server.app.clean_up()
+                await finish(server.runtime, clean_up)
         fresh = ok(await invite(workspace, email, by=owner))
         assert fresh["id"] != made["id"]
         ok(await accept(person, await token_of(mailbox, email)))
         clock.move(days=91)
-        await server.app.clean_up()
+        await finish(server.runtime, clean_up)
         owner = make.signed_in(
             ok(await make.nobody.post("/sessions", json={"email": workspace.owner.email, "password": PASSWORD}))
         )

@@ -13,11 +13,12 @@ from sqlalchemy import func, literal, select
 from courtyard.kernel.context import Context
 from courtyard.kernel.database import AUDIT_MARK, WORKSPACE, MainBase, Prepared, ReadUnit, WorkspaceBase
 from courtyard.kernel.trail import AuditEntryRow
-from courtyard.kernel.workspaces.service.removal import remove_some
+from courtyard.kernel.workspaces.service.removal import clean_up, remove_some
 from tests.conftest import ServerFactory
 from tests.factories import PASSWORD, Factory, Person, Workspace, ok, problem, unique
 from tests.mailbox import Mailbox
-from tests.running import MovableClock, RunningServer
+from tests.running import MovableClock, RunningServer, finish
+from tests.services import Databases, Kind
 
 LONG = {"access_token_seconds": 86_400}
 
@@ -262,7 +263,10 @@ async def step(server: RunningServer, workspace_id: UUID, *, crash: bool = False
 class TestRemoval:
     @pytest.fixture
     async def server(self, server_factory: ServerFactory, clock: MovableClock) -> RunningServer:
-        return await server_factory(clock=clock, security=LONG, workspaces={"removal_batch": 3, "sweep_seconds": 3_600})
+        # It does nothing by itself.
+        return await server_factory(
+            clock=clock, security=LONG, workspaces={"removal_batch": 3}, tasks={"runner": "worker"}
+        )
 
     @pytest.fixture
     def make(self, server: RunningServer) -> Factory:
@@ -298,12 +302,12 @@ class TestRemoval:
         assert {"chat_conversation", "chat_message", "event", "event_topic", "mail"} <= before.keys()
         assert (await delete(workspace)).status_code == 204
         clock.move(days=13)
-        await server.app.clean_up()
+        await finish(server.runtime, clean_up)
         assert await count_rows(server, workspace.id) != {}
         clock.move(days=1, seconds=1)
         owner = await again(make, workspace.owner)
         problem(await owner.http.post(f"{workspace.path}/restore"), 404, "not_found")
-        await server.app.clean_up()
+        await finish(server.runtime, clean_up)
         assert await count_rows(server, workspace.id) == {}
         problem(await owner.http.get(workspace.path), 404, "not_found")
         assert ok(await owner.http.get("/workspaces"))["items"] == []
@@ -317,7 +321,7 @@ class TestRemoval:
         workspace = await self.filled(make)
         there = await audited_rows(server, workspace.id)
         await self.end(server, workspace)
-        await server.app.clean_up()
+        await finish(server.runtime, clean_up)
         left = await audited_rows(server, workspace.id)
         # The account of a service stays, without a name, for what it wrote elsewhere.
         assert {kind for kind, _ in left} == {"account"}
@@ -349,16 +353,24 @@ class TestRemoval:
         self, server: RunningServer, make: Factory, server_factory: ServerFactory, clock: MovableClock
     ) -> None:
         workspace = await self.filled(make)
-        other = await server_factory(clock=clock, workspaces={"removal_batch": 3, "sweep_seconds": 3_600})
+        other = await server_factory(clock=clock, workspaces={"removal_batch": 3}, tasks={"runner": "worker"})
         await self.end(server, workspace)
-        await asyncio.gather(server.app.clean_up(), other.app.clean_up(), server.app.clean_up())
+        await asyncio.gather(*(finish(each.runtime, clean_up) for each in (server, other, server)))
         assert await count_rows(server, workspace.id) == {}
         problem(await workspace.owner.http.get(workspace.path), 404, "not_found")
 
-    async def test_the_server_looks_by_itself(self, server_factory: ServerFactory, clock: MovableClock) -> None:
-        make = Factory(await server_factory(clock=clock, workspaces={"deletion_grace_days": 0, "sweep_seconds": 0.05}))
+    async def test_the_server_looks_by_itself(
+        self, server_factory: ServerFactory, clock: MovableClock, databases: Databases, database_kind: Kind
+    ) -> None:
+        # A schedule is of all servers on a database, and the clocks of others are elsewhere.
+        database = await databases.new(database_kind)
+        server = await server_factory(
+            clock=clock, database=database, workspaces={"deletion_grace_days": 0}, tasks={"sweep_seconds": 0.02}
+        )
+        make = Factory(server)
         workspace = await make.workspace()
         assert (await delete(workspace)).status_code == 204
+        clock.move(seconds=61)
         async with asyncio.timeout(10):
             answer = await workspace.owner.http.get(workspace.path)
             while answer.status_code != 404:

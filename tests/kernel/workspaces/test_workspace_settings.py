@@ -24,6 +24,8 @@ DEFAULTS = {
     "invitation_domains": [],
 }
 
+CHAT = {"chat": {"opening_hours": None}}
+
 
 @pytest.fixture
 async def workspace(make: Factory) -> Workspace:
@@ -37,14 +39,14 @@ def path(workspace: Workspace) -> str:
 async def test_what_nobody_has_set_has_its_default(make: Factory, workspace: Workspace) -> None:
     member = await make.member(workspace, "member")
     answer = await member.http.get(path(workspace))
-    assert ok(answer) == {"version": 1, "sections": {"workspaces": DEFAULTS}}
+    assert ok(answer) == {"version": 1, "sections": {"workspaces": DEFAULTS, **CHAT}}
     assert answer.headers["etag"] == '"1"'
 
 
 async def test_settings_are_merged(workspace: Workspace) -> None:
     http = workspace.owner.http
     first = ok(await http.patch(path(workspace), json={"sections": {"workspaces": {"language": "fi"}}}))
-    assert first == {"version": 2, "sections": {"workspaces": {**DEFAULTS, "language": "fi"}}}
+    assert first == {"version": 2, "sections": {"workspaces": {**DEFAULTS, "language": "fi"}, **CHAT}}
     second = {"workspaces": {"time_zone": "Europe/Helsinki", "invitation_domains": ["example.org"]}}
     changed = ok(await http.patch(path(workspace), json={"sections": second}))
     assert changed["sections"]["workspaces"] == {
@@ -57,7 +59,8 @@ async def test_settings_are_merged(workspace: Workspace) -> None:
     back = ok(await http.patch(path(workspace), json={"sections": {"workspaces": {"language": None}}}))
     assert back["sections"]["workspaces"]["language"] == "en"
     assert ok(await http.patch(path(workspace), json={"sections": {"workspaces": None}}))["sections"] == {
-        "workspaces": DEFAULTS
+        "workspaces": DEFAULTS,
+        **CHAT,
     }
 
 

@@ -10,6 +10,7 @@ from courtyard.applications.chat.models import ConversationRow, MessageRow
 from courtyard.applications.chat.permissions import CONVERSATION, PERMISSIONS, ROLES
 from courtyard.applications.chat.queries import find_conversation
 from courtyard.applications.chat.routes import ROUTES
+from courtyard.applications.chat.schemas import ChatSettings
 from courtyard.applications.chat.sockets import SOCKETS, TOPICS
 from courtyard.kernel.application import Application, ScopeKind
 
@@ -27,4 +28,5 @@ application = Application(
     sockets=SOCKETS,
     topics=TOPICS,
     events=EVENTS,
+    workspace_settings=ChatSettings,
 )

@@ -9,10 +9,18 @@ from sqlalchemy import BigInteger, Boolean, ColumnElement, String, Uuid, and_, b
 
 from courtyard.applications.chat.models import ConversationRow, MessageRow
 from courtyard.applications.chat.permissions import CONVERSATION
-from courtyard.applications.chat.schemas import Conversation, ConversationState, Message
+from courtyard.applications.chat.rules import opening_hours
+from courtyard.applications.chat.schemas import (
+    ChatSettings,
+    Conversation,
+    ConversationState,
+    Message,
+    OpeningHours,
+)
 from courtyard.kernel.context import ReadContext
 from courtyard.kernel.database import WORKSPACE, AnyOf, Number, Page, Prepared, UtcDateTime, page, sort_key
 from courtyard.kernel.errors import NotFound
+from courtyard.kernel.workspaces import read_settings
 
 _ID = bindparam("id", type_=Uuid(), required=True)
 _LIMIT = bindparam("limit", type_=BigInteger(), required=True)
@@ -197,3 +205,10 @@ async def find_message(
     return await context.db.first(
         _BY_CLIENT_ID, id=conversation_id, author_id=author_id, client_message_id=client_message_id
     )
+
+
+async def get_opening_hours(context: ReadContext) -> OpeningHours:
+    """Return whether a visitor can count on somebody now."""
+    context.require("chat.conversation.open")
+    settings = await read_settings(context, ChatSettings)
+    return opening_hours(settings.opening_hours, context.now)

@@ -7,12 +7,20 @@ from litestar.params import QueryParameter
 
 from courtyard.applications.chat import queries, service
 from courtyard.applications.chat.errors import ConversationClaimed, ConversationClosed, ConversationNotClaimed
-from courtyard.applications.chat.schemas import Conversation, ConversationState, Message, NewConversation, NewMessage
+from courtyard.applications.chat.schemas import (
+    Conversation,
+    ConversationState,
+    Message,
+    NewConversation,
+    NewMessage,
+    OpeningHours,
+)
 from courtyard.kernel.context import Context, ReadContext
 from courtyard.kernel.database import DEFAULT_LIMIT, Cursor, Limit, Page
 from courtyard.kernel.http import get, post
 
-CONVERSATIONS = "/workspaces/{workspace:str}/chat/conversations"
+CHAT = "/workspaces/{workspace:str}/chat"
+CONVERSATIONS = f"{CHAT}/conversations"
 # The framework keeps the name `state` for itself.
 InState = Annotated[ConversationState | None, QueryParameter(name="state", description="Only those in this state.")]
 CONVERSATION = CONVERSATIONS + "/{conversation_id:uuid}"
@@ -78,6 +86,15 @@ async def send_message(context: Context, conversation_id: UUID, data: NewMessage
     return await service.send_message(context, conversation_id, data)
 
 
+@get(f"{CHAT}/opening-hours", permission="chat.conversation.open")
+async def get_opening_hours(context: ReadContext) -> OpeningHours:
+    """See whether somebody is there now, and when that changes.
+
+    Times are in UTC: clients show them on the clock of the visitor.
+    """
+    return await queries.get_opening_hours(context)
+
+
 ROUTES = (
     open_conversation,
     list_conversations,
@@ -86,4 +103,5 @@ ROUTES = (
     close_conversation,
     list_messages,
     send_message,
+    get_opening_hours,
 )

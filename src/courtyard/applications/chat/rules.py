@@ -1,9 +1,11 @@
 """The rules of a conversation: what may happen in which state. No I/O."""
 
+from datetime import datetime
 from uuid import UUID
 
 from courtyard.applications.chat.errors import ConversationClosed, ConversationNotClaimed
-from courtyard.applications.chat.schemas import Conversation
+from courtyard.applications.chat.schemas import Conversation, OpeningHours
+from courtyard.kernel.calendar import Calendar, Hours
 
 
 def ensure_open(conversation: Conversation) -> None:
@@ -26,3 +28,13 @@ def ensure_may_write(conversation: Conversation, author_id: UUID) -> None:
     ensure_open(conversation)
     if author_id != conversation.visitor_id and conversation.assignee_id is None:
         raise ConversationNotClaimed
+
+
+def opening_hours(calendar: Calendar | None, now: datetime) -> OpeningHours:
+    """Return what a calendar says of now; no calendar is always open."""
+    if calendar is None:
+        return OpeningHours(is_open=True, opens_at=None, closes_at=None)
+    hours = Hours(calendar)
+    if hours.is_open(now):
+        return OpeningHours(is_open=True, opens_at=None, closes_at=hours.next_closed(now))
+    return OpeningHours(is_open=False, opens_at=hours.next_open(now), closes_at=None)

@@ -7,8 +7,9 @@ from uuid import UUID
 from msgspec import UNSET, Meta, UnsetType
 
 from courtyard.applications.chat.permissions import CONVERSATION, VISITOR
+from courtyard.kernel.calendar import Calendar
 from courtyard.kernel.context import Scope
-from courtyard.kernel.schema import Input, Name, Output, Text
+from courtyard.kernel.schema import Input, Name, Output, Text, WorkspaceSection
 
 Subject = Annotated[Name, Meta(description="What it is about, in one line.")]
 ConversationState = Literal["waiting", "active", "closed"]
@@ -83,6 +84,30 @@ class NewConversation(Input, frozen=True):
 
     subject: Subject | UnsetType = UNSET
     message: NewMessage | UnsetType = UNSET
+
+
+class ChatSettings(WorkspaceSection, frozen=True):
+    """What a workspace sets for its chat.
+
+    Attributes:
+        opening_hours: when visitors can count on somebody; null for always.
+    """
+
+    opening_hours: Calendar | None = None
+
+
+class OpeningHours(Output, frozen=True):
+    """Whether a visitor can count on somebody now, and when that changes.
+
+    Attributes:
+        is_open: whether it is open now.
+        opens_at: when it opens; null where it is open, or does not open within 400 days.
+        closes_at: when it closes; null where it is closed, or does not close within 400 days.
+    """
+
+    is_open: bool
+    opens_at: datetime | None
+    closes_at: datetime | None
 
 
 CONVERSATION_TOPIC = "chat.conversation"

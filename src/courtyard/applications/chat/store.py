@@ -27,6 +27,7 @@ from courtyard.kernel.context import Context
 from courtyard.kernel.database import WORKSPACE, Json, Prepared
 from courtyard.kernel.events import Envelope, appending, newest
 from courtyard.kernel.ids import new_id
+from courtyard.kernel.telemetry import current_traceparent
 
 # Stands in a draft where the database will put the number.
 UNNUMBERED = -1
@@ -138,6 +139,7 @@ async def send(context: Context, draft: Message, *, is_staff: bool) -> Message |
         event_name=MessageSent.name,
         actor_id=draft.author_id,
         now=context.now,
+        traceparent=current_traceparent(),
     )
     if not rows:
         return None

@@ -35,12 +35,12 @@ from courtyard.kernel.accounts.schemas import Account, Language, NewAccount, Tok
 from courtyard.kernel.accounts.schemas.api_keys import ApiKey, IssuedApiKey, NewApiKey
 from courtyard.kernel.accounts.service import api_keys, mailing
 from courtyard.kernel.accounts.service.accounts import remove as remove_account
-from courtyard.kernel.accounts.service.pruning import prune as prune_accounts
 from courtyard.kernel.accounts.service.registration import create_person
 from courtyard.kernel.accounts.service.rights import SESSIONS_CHANNEL, rights_changed
 from courtyard.kernel.accounts.service.services import create_service, rename_service
 from courtyard.kernel.accounts.service.sessions import require_recent_proof
 from courtyard.kernel.accounts.store import sessions_of
+from courtyard.kernel.accounts.tasks import SCHEDULES, TASKS
 from courtyard.kernel.application import Application
 
 __all__ = [
@@ -71,7 +71,6 @@ __all__ = [
     "living_api_keys",
     "mailing",
     "principal_of_api_key",
-    "prune_accounts",
     "remove_account",
     "rename_service",
     "require_recent_proof",
@@ -107,5 +106,7 @@ accounts = Application(
     mails=MAILS,
     templates=Path(__file__).parent / "templates",
     audit_names=AUDIT_NAMES,
+    tasks=TASKS,
+    schedules=SCHEDULES,
     commands=_commands,
 )

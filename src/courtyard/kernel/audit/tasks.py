@@ -1,8 +1,6 @@
 """What looks after the log in the background: seals within seconds, signs with new keys, removes what is too old."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from uuid import UUID
 
@@ -10,7 +8,13 @@ import structlog
 
 from courtyard.kernel.audit import service, store
 from courtyard.kernel.context import Context
-from courtyard.kernel.database import INSTALLATION, Database, DatabaseUnavailable, SharedPlacement, UnitOfWork
+from courtyard.kernel.database import (
+    INSTALLATION,
+    Database,
+    SharedPlacement,
+    UnitOfWork,
+    passing_over,
+)
 from courtyard.kernel.events import Background
 from courtyard.kernel.runtime import Runtime
 from courtyard.kernel.trail import Origin
@@ -49,7 +53,7 @@ class Keeper:
     async def turn(self) -> None:
         """Seal what waits and, every few minutes, look after keys and age."""
         for database in self._runtime.placement.databases():
-            with _one_that_is_away():
+            with passing_over(database):
                 await self.seal(database)
         if time.monotonic() >= self._next_upkeep:
             self._next_upkeep = time.monotonic() + UPKEEP_SECONDS
@@ -84,7 +88,7 @@ class Keeper:
         """Sign with the newest key what an older one has signed; return how many heads."""
         renewed = 0
         for database in self._runtime.placement.databases():
-            with _one_that_is_away():
+            with passing_over(database):
                 renewed += await self._renew_heads_of(database)
         return renewed
 
@@ -107,7 +111,7 @@ class Keeper:
             return 0
         total = 0
         for database in self._runtime.placement.databases():
-            with _one_that_is_away():
+            with passing_over(database):
                 first = INSTALLATION
                 while heads := await store.heads(database, first, WORKSPACES):
                     for head in heads:
@@ -140,15 +144,6 @@ class Keeper:
             await context.commit()
         finally:
             await context.rollback()
-
-
-@contextmanager
-def _one_that_is_away() -> Iterator[None]:
-    """Let a database that does not answer keep none of the others waiting."""
-    try:
-        yield
-    except DatabaseUnavailable as error:
-        log.warning("audit.database_away", error=error.detail)
 
 
 def _unit(database: Database) -> UnitOfWork:

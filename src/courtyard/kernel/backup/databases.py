@@ -1,6 +1,6 @@
 """A database into a file and back, by its own means: the online copy of SQLite, `pg_dump` and `pg_restore`."""
 
-# A command: nobody waits beside it.
+# What is looked at in a folder of this machine takes no time to speak of; what is long is done in threads.
 # ruff: noqa: ASYNC240
 
 import asyncio
@@ -11,18 +11,25 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from courtyard.kernel.backup.errors import BackupRefused
+from courtyard.kernel.backup.errors import BackupRefused, DumpFailed
 from courtyard.kernel.database import address, sqlite_path
 
-_SQLITE_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
-_POSTGRESQL_TABLES = "SELECT count(*) FROM pg_tables WHERE schemaname = current_schema()"
+# What a restored database had and the archive has not would stand in the way of the migrations to come.
+_DROP_TABLES = """DO $$
+DECLARE name text;
+BEGIN
+    FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = current_schema() LOOP
+        EXECUTE format('DROP TABLE IF EXISTS %I CASCADE', name);
+    END LOOP;
+END $$"""
 
 
 async def dump(url: str, path: Path) -> None:
     """Write a database as it is at one moment into a file.
 
     Raises:
-        BackupRefused: it cannot be read, or a program is missing.
+        BackupRefused: a program, or the file, is missing.
+        DumpFailed: it cannot be read now.
     """
     if url.startswith("sqlite:"):
         await asyncio.to_thread(_copy, sqlite_path(url), path)
@@ -30,20 +37,12 @@ async def dump(url: str, path: Path) -> None:
         await _program("pg_dump", url, "--format=custom", "--no-owner", "--no-privileges", f"--file={path}")
 
 
-async def is_empty(url: str) -> bool:
-    """Return whether there is nothing in a database, or no file of it."""
-    if url.startswith("sqlite:"):
-        path = sqlite_path(url)
-        return not path.exists() or await asyncio.to_thread(_has_no_tables, path)
-    out = await _program("psql", url, "--no-psqlrc", "--tuples-only", "--no-align", f"--command={_POSTGRESQL_TABLES}")
-    return out.strip() == "0"
-
-
 async def restore(path: Path, url: str) -> None:
     """Write a file of `dump` into a database. What was in it goes.
 
     Raises:
-        BackupRefused: it cannot be written, or a program is missing.
+        BackupRefused: a program is missing.
+        DumpFailed: it cannot be written.
     """
     if url.startswith("sqlite:"):
         target = sqlite_path(url)
@@ -52,6 +51,7 @@ async def restore(path: Path, url: str) -> None:
             Path(f"{target}{suffix}").unlink(missing_ok=True)
         await asyncio.to_thread(_copy, path, target)
     else:
+        await _program("psql", url, "--no-psqlrc", "--quiet", f"--command={_DROP_TABLES}")
         options = ("--clean", "--if-exists", "--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction")
         await _program("pg_restore", url, *options, str(path))
 
@@ -64,15 +64,13 @@ def _copy(source: Path, target: Path) -> None:
         reading.backup(writing, pages=1_000)
 
 
-def _has_no_tables(path: Path) -> bool:
-    with closing(sqlite3.connect(path)) as connection:
-        return connection.execute(_SQLITE_TABLES).fetchone() is None
-
-
 async def _program(name: str, url: str, *options: str) -> str:
     program = shutil.which(name)
     if program is None:
-        raise BackupRefused(f"{name} is not installed: it comes with the client programs of PostgreSQL")
+        raise BackupRefused(
+            f"{name} is not installed: it comes with the client programs of PostgreSQL "
+            "(`apt-get install postgresql-client`)"
+        )
     where, environment = _without_password(url)
     process = await asyncio.create_subprocess_exec(
         program,
@@ -86,7 +84,7 @@ async def _program(name: str, url: str, *options: str) -> str:
     out, err = await process.communicate()
     if process.returncode:
         first = (err.decode(errors="replace").strip().splitlines() or [f"{name} failed"])[0]
-        raise BackupRefused(f"{address(url)}: {first}")
+        raise DumpFailed(f"{address(url)}: {first}")
     return out.decode()
 
 

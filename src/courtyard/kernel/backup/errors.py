@@ -1,6 +1,6 @@
 """Why a backup cannot be made, read or restored."""
 
-from courtyard.kernel.errors import Conflict
+from courtyard.kernel.errors import Conflict, Unavailable
 
 
 class BackupRefused(Conflict):
@@ -8,3 +8,10 @@ class BackupRefused(Conflict):
 
     code = "backup_refused"
     title = "The backup cannot be used"
+
+
+class DumpFailed(Unavailable):
+    """A database cannot be copied now."""
+
+    code = "backup_dump_failed"
+    title = "A database cannot be copied"

@@ -2,13 +2,14 @@
 
 The chunks are those of the STREAM construction (Hoang, Reyhanitabar, Rogaway, Vizár, 2015): the nonce of each holds its
 number and whether it is the last, so that an archive that was cut off, or whose chunks have changed places, does not
-decrypt. The header is authenticated with each chunk.
+decrypt. The header is authenticated with each chunk, and by a tag of its own, which tells a passphrase that is another
+one from an archive that is damaged.
 """
 
 import os
 import struct
 from collections.abc import Iterator
-from typing import IO
+from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -25,23 +26,40 @@ MOST_COST = 22
 _HEADER = struct.Struct(">BBB16s7s")
 
 
+class Writable(Protocol):
+    """Takes bytes."""
+
+    def write(self, data: bytes, /) -> int:
+        """Take some bytes."""
+        ...
+
+
+class Readable(Protocol):
+    """Has bytes."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return so many bytes, or what is left."""
+        ...
+
+
 class SealedWriter:
     """Encrypts what is written to it. Without `close` the archive is not whole, and will be refused.
 
     Args:
         file: where to.
         passphrase: what opens it again.
-        cost: of a guess, as the power of two of scrypt.
+        cost: of a guess, as the power of two of scrypt; `COST` unless given.
     """
 
-    def __init__(self, file: IO[bytes], passphrase: str, *, cost: int = COST) -> None:
+    def __init__(self, file: Writable, passphrase: str, *, cost: int | None = None) -> None:
+        cost = cost or COST
         salt, self._prefix = os.urandom(16), os.urandom(7)
         self._header = MAGIC + _HEADER.pack(cost, BLOCK, LANES, salt, self._prefix)
         self._cipher = _cipher(passphrase, salt, cost, BLOCK, LANES)
         self._file = file
         self._waiting = bytearray()
         self._number = 0
-        file.write(self._header)
+        file.write(self._header + self._cipher.encrypt(_check(self._prefix), b"", self._header))
 
     def write(self, data: bytes) -> int:
         """Take some bytes."""
@@ -73,7 +91,7 @@ class SealedReader:
         BackupRefused: it is no archive. Later, at any read: it is damaged, cut off, or of another passphrase.
     """
 
-    def __init__(self, file: IO[bytes], passphrase: str) -> None:
+    def __init__(self, file: Readable, passphrase: str) -> None:
         header = file.read(len(MAGIC) + _HEADER.size)
         if not header.startswith(MAGIC) or len(header) < len(MAGIC) + _HEADER.size:
             raise BackupRefused("it is not a backup of Courtyard")
@@ -82,10 +100,14 @@ class SealedReader:
             raise BackupRefused("its header is damaged")
         self._header = header
         self._cipher = _cipher(passphrase, salt, cost, block, lanes)
+        try:
+            self._cipher.decrypt(_check(self._prefix), file.read(TAG), header)
+        except InvalidTag:
+            raise BackupRefused("the passphrase is another one, or the header is damaged") from None
         self._chunks = self._opened(file)
         self._waiting = bytearray()
 
-    def _opened(self, file: IO[bytes]) -> Iterator[bytes]:
+    def _opened(self, file: Readable) -> Iterator[bytes]:
         number, sealed = 0, file.read(CHUNK + TAG)
         while True:
             following = file.read(CHUNK + TAG)
@@ -93,16 +115,10 @@ class SealedReader:
             try:
                 yield self._cipher.decrypt(_nonce(self._prefix, number, is_last=is_last), sealed, self._header)
             except InvalidTag:
-                raise BackupRefused(self._reason(number, is_last=is_last)) from None
+                raise BackupRefused(f"it is {'cut off or ' if is_last else ''}damaged behind {number} MiB") from None
             if is_last:
                 return
             number, sealed = number + 1, following
-
-    @staticmethod
-    def _reason(number: int, *, is_last: bool) -> str:
-        if number == 0:
-            return "the passphrase is another one, or the beginning is damaged"
-        return f"it is {'cut off or ' if is_last else ''}damaged behind {number} MiB"
 
     def read(self, size: int = -1) -> bytes:
         """Return so many bytes, or what is left."""
@@ -123,3 +139,8 @@ def _cipher(passphrase: str, salt: bytes, cost: int, block: int, lanes: int) -> 
 
 def _nonce(prefix: bytes, number: int, *, is_last: bool) -> bytes:
     return prefix + number.to_bytes(4, "big") + bytes([is_last])
+
+
+def _check(prefix: bytes) -> bytes:
+    # No chunk has this one: the last byte of theirs is 0 or 1.
+    return prefix + bytes(4) + b"\x02"

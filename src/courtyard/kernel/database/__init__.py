@@ -19,7 +19,7 @@ from courtyard.kernel.database.models import (
     WorkspaceBase,
 )
 from courtyard.kernel.database.pages import DEFAULT_LIMIT, Cursor, Limit, Number, Page, page, sort_key
-from courtyard.kernel.database.placement import INSTALLATION, Placement, SharedPlacement
+from courtyard.kernel.database.placement import INSTALLATION, Placement, SharedPlacement, passing_over
 from courtyard.kernel.database.pool import Pool
 from courtyard.kernel.database.statements import Prepared
 from courtyard.kernel.database.types import AnyOf, Json, UtcDateTime
@@ -59,6 +59,7 @@ __all__ = [
     "WorkspaceBase",
     "address",
     "page",
+    "passing_over",
     "pending",
     "sort_key",
     "sqlite_path",

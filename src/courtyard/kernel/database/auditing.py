@@ -6,7 +6,7 @@ Nothing here decides what becomes of that: the unit of work hands it to its `Aud
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from sqlalchemy import Delete, Dialect, Executable, Insert, Select, Table, Update, and_, select
+from sqlalchemy import Column, Delete, Dialect, Executable, Insert, Select, Table, Update, and_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql import visitors
 
@@ -86,8 +86,16 @@ def _refuse_joins(statement: Update, audited: Audited) -> None:
         raise TypeError(f"{audited.table.name} is audited: its rows keep their keys: {statement}")
 
 
+def _columns_set(statement: Update, table: Table) -> tuple[Column[Any], ...]:
+    """Return the columns of a row that an update can change, behind those of its key."""
+    named = {getattr(column, "key", column) for column in statement._values or ()}  # noqa: SLF001
+    by_itself = (column for column in table.columns if column.onupdate is not None or column.computed is not None)
+    changed = named | {column.key for column in by_itself}
+    return (*table.primary_key, *(column for column in table.columns if column.key in changed))
+
+
 class _Form(NamedTuple):
-    """The texts for one kind of database. A row is: the result of the statement, the row before, the row after."""
+    """The texts for one kind of database. A row is: the result of the statement, the row before, what is told of it."""
 
     # Reads the rows before, where the change cannot tell them.
     first: Text | None
@@ -95,6 +103,7 @@ class _Form(NamedTuple):
     build: Build
     width: int
     image: Build
+    told_image: Build
 
 
 class AuditedStatement(Generic[T]):
@@ -102,7 +111,8 @@ class AuditedStatement(Generic[T]):
 
     An insertion and a deletion return the whole row. An update on PostgreSQL reads the rows before in a subquery that
     locks them, so that it is still one statement; on SQLite, whose `RETURNING` knows the new row alone, they are
-    selected before, in the same transaction, in which nobody else writes.
+    selected before, in the same transaction, in which nobody else writes. Of the row after an update only the columns
+    are told that it sets: triggers of ours refuse rows and note them, and change none.
 
     Args:
         statement: as it would run unaudited.
@@ -118,12 +128,15 @@ class AuditedStatement(Generic[T]):
         self._columns = tuple(audited.table.columns)
         self._names = tuple(column.name for column in self._columns)
         self._key = tuple(column.name for column in audited.table.primary_key)
+        # What the change itself returns of a row.
+        self._told = _columns_set(statement, audited.table) if isinstance(statement, Update) else self._columns
+        self._told_names = tuple(column.name for column in self._told)
 
     async def run(
         self, connection: Connection, dialect: Dialect, values: Mapping[str, Any]
     ) -> tuple[list[T], list[RowChange]]:
         """Run on a connection; return what the rows of the result became, and what happened to the rows."""
-        first, text, build, width, image = self._forms.get(dialect.name) or self._derive(dialect)
+        first, text, build, width, image, told_image = self._forms.get(dialect.name) or self._derive(dialect)
         audited, names = self._audited, self._names
         texts = [(one.sql, one.args(values)) for one in (first, text) if one is not None]
         *read, rows = await connection.fetch_each(texts)
@@ -133,16 +146,17 @@ class AuditedStatement(Generic[T]):
         changes: list[RowChange] = []
         for row in rows:
             results.append(build(row[:width]))
-            told = dict(zip(names, image(row[width : width + len(names)]), strict=True))
+            told = dict(zip(self._told_names, told_image(row[-len(self._told) :]), strict=True))
             if isinstance(self._statement, Insert):
                 changes.append(RowChange(audited, "created", None, told))
             elif isinstance(self._statement, Delete):
                 changes.append(RowChange(audited, "deleted", told, None))
-            elif first is not None:
-                changes.append(RowChange(audited, "updated", earlier[self._key_of(told)], told))
             else:
-                after = dict(zip(names, image(row[width + len(names) :]), strict=True))
-                changes.append(RowChange(audited, "updated", told, after))
+                if first is not None:
+                    before = earlier[self._key_of(told)]
+                else:
+                    before = dict(zip(names, image(row[width : -len(self._told)]), strict=True))
+                changes.append(RowChange(audited, "updated", before, {**before, **told}))
         return results, changes
 
     def _key_of(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -156,10 +170,10 @@ class AuditedStatement(Generic[T]):
         first: Executable | None = None
         derived: Any = self._statement
         if not isinstance(self._statement, Update):
-            derived = derived.returning(*self._labelled("row", self._audited.table.columns))
+            derived = derived.returning(*self._labelled("row", self._told))
         elif dialect.name == "sqlite":
             first = self._before(criteria)
-            derived = derived.returning(*self._labelled("after", self._audited.table.columns))
+            derived = derived.returning(*self._labelled("after", self._told))
         else:
             # Not FOR UPDATE, which foreign keys of others would wait for.
             before = self._before(criteria).with_for_update(key_share=True).subquery("before")
@@ -167,7 +181,7 @@ class AuditedStatement(Generic[T]):
             derived._where_criteria = ()  # noqa: SLF001
             same = and_(*(column == before.c[column.key] for column in self._audited.table.primary_key))
             derived = derived.where(same).returning(
-                *self._labelled("before", before.c), *self._labelled("after", self._audited.table.columns)
+                *self._labelled("before", before.c), *self._labelled("after", self._told)
             )
         result = compiled(derived, dialect)
         columns = columns_of(result)
@@ -178,7 +192,8 @@ class AuditedStatement(Generic[T]):
         if first is not None:
             reading = compiled(first, dialect)
             read = Text(str(reading), args_of(reading), image)
-        form = _Form(read, Text(str(result), args_of(result), build), build, len(own), image)
+        told_image = builder_of(self._told, dialect, None)
+        form = _Form(read, Text(str(result), args_of(result), build), build, len(own), image, told_image)
         return self._forms.setdefault(dialect.name, form)
 
     def _before(self, criteria: Sequence[Any]) -> Select[Any]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -64,7 +65,7 @@ class Audited:
     ignore: frozenset[str]
     workspace: str | None
 
-    @property
+    @cached_property
     def object_key(self) -> tuple[str, ...]:
         """The columns that tell a row within its workspace."""
         key = tuple(column.name for column in self.table.primary_key)

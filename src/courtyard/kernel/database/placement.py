@@ -1,12 +1,18 @@
 """Which database a workspace lives in."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 from uuid import UUID
 
+import structlog
 from typing_extensions import override
 
 from courtyard.kernel.database.database import Database
+from courtyard.kernel.database.errors import DatabaseUnavailable
+from courtyard.kernel.database.migrations import address
+
+log = structlog.get_logger()
 
 # The tenant of what belongs to no workspace (idempotency keys and events of accounts); it lives in the main database.
 INSTALLATION = UUID(int=0)
@@ -44,6 +50,20 @@ class Placement(Protocol):
         """Close the idle connections to all databases."""
         for database in self.databases():
             await database.close()
+
+
+@contextmanager
+def passing_over(database: Database) -> Iterator[None]:
+    """Let background work go on with the next database where one is away, or has not the tables of this code.
+
+    Its faults are logged: what does the same again and again is tried again anyway.
+    """
+    try:
+        yield
+    except DatabaseUnavailable as error:
+        log.warning("database.passed_over", database=address(database.url), error=error.detail)
+    except Exception:
+        log.exception("database.fault", database=address(database.url))
 
 
 class SharedPlacement(Placement):

@@ -27,15 +27,17 @@ from courtyard.kernel.database import WORKSPACE, AnyOf, Database, Prepared, Read
 from courtyard.kernel.events.models import EventRow, TopicRow
 from courtyard.kernel.events.schemas import Envelope, Event
 from courtyard.kernel.ids import new_id
+from courtyard.kernel.telemetry import current_traceparent
 
 _TOPIC = bindparam("topic", type_=TopicRow.topic.type, required=True)
-_NAMES = ("workspace_id", "topic", "number", "id", "name", "actor_id", "created_at", "data")
+_NAMES = ("workspace_id", "topic", "number", "id", "name", "actor_id", "created_at", "traceparent", "data")
 # Named apart from the columns of a change that they may stand in one statement with.
 _VALUES = (
     bindparam("event_id", type_=EventRow.id.type, required=True),
     bindparam("event_name", type_=EventRow.name.type, required=True),
     bindparam("actor_id", type_=EventRow.actor_id.type, required=True),
     bindparam("now", type_=EventRow.created_at.type, required=True),
+    bindparam("traceparent", type_=EventRow.traceparent.type, required=True),
 )
 
 
@@ -48,7 +50,8 @@ def appending(data: ColumnElement[Any], source: FromClause | None = None) -> tup
     """Return what gives an event its number and writes it: as part of one statement, and as two.
 
     The counter stays locked until the commit: whoever comes next on this topic waits, so no number is skipped or
-    seen late. The statement binds `topic`, `event_id`, `event_name`, `actor_id` and `now`.
+    seen late. The statement binds `topic`, `event_id`, `event_name`, `actor_id`,
+    `now`, and as `traceparent` what `current_traceparent` returns.
 
     Args:
         data: the JSON of the event.
@@ -141,11 +144,19 @@ async def append(
     envelopes = []
     # One thing that is told on several topics has one id.
     ids: dict[int, UUID] = {}
+    traceparent = current_traceparent()
     # Sorting keeps the order within a topic.
     for topic, event in sorted(recorded, key=itemgetter(0)):
         event_id, data = ids.setdefault(id(event), new_id()), msgspec.Raw(msgspec.json.encode(event))
         number = await unit.one(
-            _APPEND, topic=topic, event_id=event_id, event_name=event.name, actor_id=actor_id, now=now, data=data
+            _APPEND,
+            topic=topic,
+            event_id=event_id,
+            event_name=event.name,
+            actor_id=actor_id,
+            now=now,
+            traceparent=traceparent,
+            data=data,
         )
         envelopes.append(Envelope(unit.workspace_id, topic, number, event_id, event.name, actor_id, data, now))
     return envelopes

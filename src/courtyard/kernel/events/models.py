@@ -34,3 +34,5 @@ class EventRow(WorkspaceBase):
     actor_id: Mapped[UUID | None]
     data: Mapped[Any] = mapped_column(Json(raw=True))
     created_at: Mapped[datetime]
+    # Of the change, where it was traced: what follows from the event goes on with it, in whichever process.
+    traceparent: Mapped[str | None] = mapped_column(String(55))

@@ -31,6 +31,7 @@ _COLUMNS = (
     FileRow.created_at,
     FileRow.state,
     FileRow.received_sha256,
+    FileRow.thumbnail_bytes,
 )
 _FILES = select(*_COLUMNS).where(FileRow.workspace_id == WORKSPACE)
 _READY = FileRow.state == "ready"
@@ -54,22 +55,21 @@ _OF_THINGS = Prepared(
 )
 # PostgreSQL adds up to a `numeric`, which is no number in JSON.
 _BYTES = Prepared(
-    select(cast(func.coalesce(func.sum(FileRow.size_bytes), 0), BigInteger)).where(FileRow.workspace_id == WORKSPACE),
+    select(cast(func.coalesce(func.sum(FileRow.size_bytes + FileRow.thumbnail_bytes), 0), BigInteger)).where(
+        FileRow.workspace_id == WORKSPACE
+    ),
     int,
 )
 
 # For the upkeep of a whole database.
+_DUE = select(FileRow.workspace_id, FileRow.id, FileRow.kind, FileRow.size_bytes, FileRow.thumbnail_bytes)
 _REMOVED = Prepared(
-    select(FileRow.workspace_id, FileRow.id, FileRow.kind, FileRow.size_bytes)
-    .where(FileRow.state == "removed")
-    .order_by(FileRow.created_at)
-    .limit(_LIMIT),
+    _DUE.where(FileRow.state == "removed").order_by(FileRow.created_at).limit(_LIMIT),
     Due,
     across_workspaces=True,
 )
 _OVER = Prepared(
-    select(FileRow.workspace_id, FileRow.id, FileRow.kind, FileRow.size_bytes)
-    .where(
+    _DUE.where(
         or_(
             and_(
                 _READY,
@@ -91,8 +91,7 @@ _KNOWN = Prepared(
     select(FileRow.id).where(FileRow.workspace_id == WORKSPACE, AnyOf(FileRow.id.expression, "ids")), UUID
 )
 _STORED = Prepared(
-    select(FileRow.workspace_id, FileRow.id, FileRow.kind, FileRow.size_bytes)
-    .where(
+    _DUE.where(
         _READY,
         FileRow.created_at < bindparam("before", type_=UtcDateTime(), required=True),
         FileRow.id > bindparam("after", type_=Uuid(), required=True),
@@ -175,7 +174,7 @@ async def files_of(context: ReadContext, kind: FileKind, ids: Sequence[UUID]) ->
 
 
 async def count_bytes(context: ReadContext) -> int:
-    """Return how many bytes of files the workspace has."""
+    """Return how many bytes of files and thumbnails the workspace has."""
     return await context.db.one(_BYTES)
 
 

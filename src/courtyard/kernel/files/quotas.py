@@ -5,7 +5,7 @@ from courtyard.kernel.quotas import Quota
 
 BYTES = Quota(
     name="files.bytes",
-    description="The bytes of all files of the workspace, those that are being uploaded among them.",
+    description="The bytes of all files of the workspace and of their thumbnails; what is being uploaded counts too.",
     unit="bytes",
     count=count_bytes,
 )

@@ -90,6 +90,7 @@ class StoredFile(msgspec.Struct, frozen=True):
     created_at: datetime
     state: State
     received_sha256: bytes | None
+    thumbnail_bytes: int
 
     def shown(self) -> File:
         """Return what is told of it."""
@@ -115,3 +116,4 @@ class Due(msgspec.Struct, frozen=True):
     id: UUID
     kind: str
     size_bytes: int
+    thumbnail_bytes: int

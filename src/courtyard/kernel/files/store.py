@@ -32,7 +32,9 @@ _CLAIM = Prepared(
         content_type=_bound("content_type", String()),
         size_bytes=_bound("size_bytes", BigInteger()),
         upload_key=_bound("upload_key", String()),
-        created_at=_bound("created_at", UtcDateTime()),
+        thumbnail_bytes=0,
+        created_at=_bound("now", UtcDateTime()),
+        alive_at=_bound("now", UtcDateTime()),
     )
     .on_conflict_do_nothing()
 )
@@ -47,6 +49,16 @@ _FINISH = Prepared(
         width=_bound("width", BigInteger()),
         height=_bound("height", BigInteger()),
     )
+)
+_BEAT = Prepared(update(FileRow).where(*_THIS, _UPLOADING).values(alive_at=_bound("now", UtcDateTime())))
+# Its key is free for whoever sends it again; the bytes and their part of the quota are for the sweep.
+_SUPERSEDE = Prepared(
+    update(FileRow)
+    .where(*_THIS, _UPLOADING, FileRow.alive_at < _bound("silent_since", UtcDateTime()))
+    .values(state="removed", upload_key=None)
+)
+_COUNT_THUMBNAILS = Prepared(
+    update(FileRow).where(*_THIS, _READY).values(thumbnail_bytes=_bound("thumbnail_bytes", BigInteger()))
 )
 _ABANDON = Prepared(delete(FileRow).where(*_THIS, _UPLOADING))
 _ATTACH = Prepared(
@@ -87,12 +99,27 @@ _FORGET = Prepared(delete(FileRow).where(*_THIS, FileRow.state == "removed"))
 
 async def claim(context: Context, file_id: UUID, **values: Any) -> bool:
     """Write that a file is being uploaded; False where the same upload is known by its key."""
-    return bool(await context.db.execute(_CLAIM, id=file_id, created_at=context.now, **values))
+    return bool(await context.db.execute(_CLAIM, id=file_id, now=context.now, **values))
 
 
 async def finish(context: Context, file_id: UUID, **values: Any) -> bool:
     """Let a file that is stored be seen; False where its upload was cleared away meanwhile."""
     return bool(await context.db.execute(_FINISH, id=file_id, **values))
+
+
+async def beat(context: Context, file_id: UUID) -> None:
+    """Say that an upload goes on."""
+    await context.db.execute(_BEAT, id=file_id, now=context.now)
+
+
+async def supersede(context: Context, file_id: UUID, silent_since: datetime) -> bool:
+    """Give up an upload of which nothing was heard since a moment; False where something was, or it has ended."""
+    return bool(await context.db.execute(_SUPERSEDE, id=file_id, silent_since=silent_since))
+
+
+async def count_thumbnails(context: Context, file_id: UUID, thumbnail_bytes: int) -> None:
+    """Say how long the thumbnails of a file are, whose row is locked."""
+    await context.db.execute(_COUNT_THUMBNAILS, id=file_id, thumbnail_bytes=thumbnail_bytes)
 
 
 async def abandon(context: Context, file_id: UUID) -> bool:

@@ -98,7 +98,7 @@ class Sweeper:
         async with self._context(due.workspace_id) as context:
             is_gone = await store.forget(context, due.id)
             if is_gone:
-                await give_back(context, BYTES, due.size_bytes)
+                await give_back(context, BYTES, due.size_bytes + due.thumbnail_bytes)
         FILES_REMOVED.labels("removed").inc(is_gone)
         return is_gone
 

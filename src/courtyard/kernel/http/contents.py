@@ -15,6 +15,7 @@ from litestar.types import Receive, Scope, Send
 from courtyard.kernel.errors import Unavailable
 from courtyard.kernel.http.errors import RangeNotSatisfiable
 from courtyard.kernel.http.exchange import StrictRequest
+from courtyard.kernel.http.sending import while_there
 from courtyard.kernel.telemetry import FILE_BYTES
 
 log = structlog.get_logger()
@@ -81,14 +82,19 @@ class ContentResponse:
         if _is_known(header("if-none-match"), header("if-modified-since"), etag, modified):
             self.status = NOT_MODIFIED
             return
-        wanted = header("range")
+        # A range is of GET alone (RFC 9110, section 14.2).
+        self._is_head = request.exchange.is_head
+        wanted = None if self._is_head else header("range")
         if wanted is not None and _is_same(header("if-range"), etag, modified):
             span = span_of(wanted, content.size)
             if span is not None:
                 self.status, (self._start, self._end) = PARTIAL, span
 
-    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        """Send the answer."""
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer, as far as the client waits for it."""
+        await while_there(receive, self._send(send))
+
+    async def _send(self, send: Send) -> None:
         content = self._content
         if self.status == NOT_MODIFIED:
             await send({"type": "http.response.start", "status": NOT_MODIFIED, "headers": self._headers})
@@ -105,6 +111,11 @@ class ContentResponse:
         ]
         if self.status == PARTIAL:
             headers.append((b"content-range", f"bytes {self._start}-{self._end - 1}/{content.size}".encode()))
+        if self._is_head:
+            # Nothing is asked of the storage.
+            await send({"type": "http.response.start", "status": self.status, "headers": headers})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
         async with aclosing(content.read(self._start, self._end)) as parts:  # type: ignore[type-var]
             # Before the first line of the answer, so that a storage that is away is a problem like any other.
             first = await anext(parts, b"")

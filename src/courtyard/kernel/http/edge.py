@@ -30,6 +30,7 @@ log = structlog.get_logger("courtyard.access")
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 UNROUTED = "(none)"
+HEAD = "HEAD"
 # Where a scope says that the peer is a trusted proxy.
 TRUSTED = "courtyard.trusted"
 SERVER_ERROR = 500
@@ -65,6 +66,8 @@ class Edge:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
+        if scope["method"] == HEAD:
+            send = _without_body(send)
         with self._span(scope) if traces_are_on() and scope["path"] not in UNTRACED else NOTHING as span:
             await self._exchange(scope, receive, send, span)
 
@@ -74,6 +77,12 @@ class Edge:
         token = request_id_of_logs.set(request_id.decode())
         client = scope["client"]
         exchange = Exchange(self._runtime, request_id.decode(), client[0] if client else "")
+        method = scope["method"]
+        if method == HEAD:
+            # Answered as GET is, on every route that has one (RFC 9110, section 9.3.2). The web server keeps the scope
+            # as it came.
+            exchange.is_head = True
+            scope = {**scope, "method": "GET"}
         bind(scope, exchange)
         status = 0
         deadline = exchange.deadline = asyncio.timeout(self._timeout)
@@ -107,6 +116,7 @@ class Edge:
                 problem = InternalError()
         if problem is not None and status == 0:
             await _answer(problem, exchange, finish)
+        scope["method"] = method
         self._account(scope, exchange, status, time.perf_counter() - started)
         if span is not NOTHING:
             _tell(span, scope, exchange, status)
@@ -138,6 +148,13 @@ class Edge:
                 account_id=account_id and str(account_id),
                 problem=exchange.error,
             )
+
+
+def _without_body(send: Send) -> Send:
+    async def begin(message: Message) -> None:
+        await send(message if message["type"] != "http.response.body" else {**message, "body": b""})
+
+    return begin
 
 
 def _measure(scope: HTTPScope) -> tuple[bytes, int]:

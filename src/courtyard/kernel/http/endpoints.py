@@ -15,7 +15,7 @@ context`, committed at the end of the block, so that no transaction waits for a 
 import inspect
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin, get_type_hints
@@ -62,6 +62,7 @@ from courtyard.kernel.http.errors import (
 )
 from courtyard.kernel.http.exchange import Exchange, StrictRequest
 from courtyard.kernel.http.origin import described
+from courtyard.kernel.http.sending import while_there
 from courtyard.kernel.limits import Policy, TooManyRequests
 from courtyard.kernel.trail import Origin
 
@@ -103,7 +104,8 @@ class Stream:
     """An answer that is sent while it is made.
 
     Attributes:
-        content: its parts. They are asked for after the commit, each when the client has taken the one before.
+        content: its parts. They are asked for after the commit, each when the client has taken the one before, and no
+            more of them, and it is closed, when the client has gone.
         media_type: what it is.
         filename: under which a browser stores it; visible ASCII without quotes. None for what is not stored.
     """
@@ -392,7 +394,7 @@ def _response(request: StrictRequest, result: Any, success: int) -> "JsonRespons
         headers += [*result.headers, *(cookie.to_encoded_header() for cookie in result.cookies)]
         result = result.body
     if isinstance(result, Stream):
-        return StreamResponse(success, result)
+        return StreamResponse(success, result, is_head=request.exchange.is_head)
     if isinstance(result, Content):
         return ContentResponse(request, result)  # type: ignore[return-value]  # another way to answer
     if result is None:
@@ -429,22 +431,29 @@ class JsonResponse:
 class StreamResponse(JsonResponse):
     """An answer that is sent part by part."""
 
-    __slots__ = ("_content",)
+    __slots__ = ("_content", "_is_head")
 
-    def __init__(self, status: int, stream: Stream) -> None:
+    def __init__(self, status: int, stream: Stream, *, is_head: bool) -> None:
         headers = [(b"content-type", stream.media_type.encode())]
         if stream.filename is not None:
             headers.append((b"content-disposition", f'attachment; filename="{stream.filename}"'.encode()))
         super().__init__(status, b"", [*headers, (b"cache-control", b"no-store")])
         self._content = stream.content
+        self._is_head = is_head
 
     @override
-    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        """Send the answer."""
-        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
-        async for part in self._content:
-            await send({"type": "http.response.body", "body": part, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer, as far as the client waits for it."""
+        await while_there(receive, self._send(send))
+
+    async def _send(self, send: Send) -> None:
+        async with aclosing(self._content) as parts:  # type: ignore[type-var]
+            await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+            # What may have no end is not begun where nobody wants it.
+            if not self._is_head:
+                async for part in parts:
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class _RouteHandler(HTTPRouteHandler):

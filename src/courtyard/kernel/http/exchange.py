@@ -34,9 +34,21 @@ class Exchange:
         headers: of the answer, whatever it is.
         body: of the request, once it has been read.
         deadline: of the answer, where there is one.
+        is_head: whether only what stands before the body is asked for.
     """
 
-    __slots__ = ("account_id", "address", "body", "deadline", "error", "headers", "principal", "request_id", "runtime")
+    __slots__ = (
+        "account_id",
+        "address",
+        "body",
+        "deadline",
+        "error",
+        "headers",
+        "is_head",
+        "principal",
+        "request_id",
+        "runtime",
+    )
 
     def __init__(self, runtime: Runtime, request_id: str, address: str = "") -> None:
         self.runtime = runtime
@@ -48,6 +60,7 @@ class Exchange:
         self.headers: list[tuple[bytes, bytes]] = []
         self.body = b""
         self.deadline: asyncio.Timeout | None = None
+        self.is_head = False
 
     def prolong(self, seconds: float) -> None:
         """Allow so much time from now on, for a request that still gets somewhere."""

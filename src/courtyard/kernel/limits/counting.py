@@ -150,33 +150,6 @@ class Limits:
             LIMITS_REFUSED.labels(policy.name).inc()
         return standing
 
-    async def check(self, policy: Policy, key: str, cost: int = 1) -> Standing:
-        """Return where somebody stands, without counting anything.
-
-        Raises:
-            LookupError: no part declares the policy.
-        """
-        rule = self._rule_of(policy)
-        if rule is None:
-            return _unlimited(policy)
-        digest = self._digest(policy, key)
-        standing = await self._ask(lambda: _look(self._shared, rule, digest, cost))
-        return standing or await _look(self._local, rule, digest, cost)
-
-    async def reset(self, policy: Policy, key: str) -> None:
-        """Forget what was counted, such as wrong passwords once the right one was given.
-
-        Raises:
-            LookupError: no part declares the policy.
-        """
-        rule = self._rule_of(policy)
-        if rule is None:
-            return
-        digest, strategy = self._digest(policy, key), policy.strategy
-        self._hands.pop(digest, None)
-        await self._local[strategy].clear(rule.item, digest)
-        await self._ask(lambda: self._shared[strategy].clear(rule.item, digest))
-
     async def close(self) -> None:
         """Let go of the store."""
         if self._store is not None:
@@ -284,12 +257,6 @@ def _limiters(store: Storage) -> dict[Strategy, RateLimiter]:
 async def _count(limiters: Mapping[Strategy, RateLimiter], rule: _Rule, digest: str, cost: int) -> Standing:
     limiter, item = limiters[rule.policy.strategy], rule.item
     allowed = await limiter.hit(item, digest, cost=cost)
-    return await _stand(limiter, rule, digest, allowed=allowed)
-
-
-async def _look(limiters: Mapping[Strategy, RateLimiter], rule: _Rule, digest: str, cost: int) -> Standing:
-    limiter, item = limiters[rule.policy.strategy], rule.item
-    allowed = await limiter.test(item, digest, cost=cost)
     return await _stand(limiter, rule, digest, allowed=allowed)
 
 

@@ -1,23 +1,22 @@
-"""Outgoing mail: written in the transaction of the change, delivered after its commit.
+"""Outgoing mail: written in the transaction of the change, delivered by a task after its commit.
 
-Stands on the web layer. Knows no account: whoever sends a mail says to whom, in which language, and with what in it.
+Stands on the tasks and the web layer. Knows no account: whoever sends a mail says to whom, in which language, and with
+what in it.
 """
 
 from pathlib import Path
 
 from courtyard.kernel.application import Application
-from courtyard.kernel.mail.delivery import Delivery
+from courtyard.kernel.mail.delivery import SCHEDULES, TASKS
 from courtyard.kernel.mail.mails import MAILS
 from courtyard.kernel.mail.models import MailPreferenceRow, MailRow, MailTemplateRow
 from courtyard.kernel.mail.permissions import PERMISSIONS, ROLES
 from courtyard.kernel.mail.routes import ROUTES
 from courtyard.kernel.mail.schemas import Kind, Message, Template, Value
-from courtyard.kernel.mail.service.sending import MAIL_CHANNEL, send
+from courtyard.kernel.mail.service.sending import send
 from courtyard.kernel.mail.transports import Refused, Transport, Unavailable
 
 __all__ = [
-    "MAIL_CHANNEL",
-    "Delivery",
     "Kind",
     "MailRow",
     "Message",
@@ -40,4 +39,6 @@ mail = Application(
     permissions=PERMISSIONS,
     roles=ROLES,
     routes=ROUTES,
+    tasks=TASKS,
+    schedules=SCHEDULES,
 )

@@ -95,7 +95,7 @@ def _try(settings: Settings, address: str, language: str) -> None:
 async def _send(settings: Settings, address: str, language: str) -> str:
     now = datetime.now(UTC)
     written = render(settings, mail, Message(to=address, template=TEST, language=language))
-    waiting = Waiting(new_id(), new_id(), TEST.name, language, address, written.subject, b"", 1, now, now)
+    waiting = Waiting(new_id(), new_id(), TEST.name, language, address, written.subject, b"", now, now)
     async with asyncio.timeout(settings.mail.smtp.timeout_seconds):
         transport = transport_of(settings)
         try:

@@ -1,148 +1,134 @@
-"""Delivery: in every process, of every database, beside the requests.
+"""Delivery: the task that hands one mail over to what carries it away.
 
-A commit wakes it at once; what nobody told it of, such as the mails of a process that was killed, it finds in a
-sweep. A mail that is taken is leased: if nothing is heard of it until the lease ends, it is taken again, so a mail is
-delivered at least once, and a duplicate has the same `Message-ID`.
+Tried, leased and taken again by the engine of tasks, so a mail is delivered at least once, and a duplicate has the same
+`Message-ID`. What the other side says is in the row of the mail; why a try failed is in the task, too.
 """
 
 import asyncio
+from collections.abc import Coroutine
 from datetime import timedelta
-from random import SystemRandom
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 import structlog
 
+from courtyard.kernel.context import Context
 from courtyard.kernel.crypto import CryptoError
-from courtyard.kernel.database import Database, DatabaseUnavailable
-from courtyard.kernel.events import Background, Signal
+from courtyard.kernel.database import DatabaseUnavailable, passing_over
+from courtyard.kernel.errors import Unavailable as MailUnavailable
 from courtyard.kernel.mail import store
 from courtyard.kernel.mail.composition import compose
 from courtyard.kernel.mail.schemas import Content
-from courtyard.kernel.mail.service.sending import CONTENT_COLUMN
-from courtyard.kernel.mail.store import Waiting
-from courtyard.kernel.mail.transports import Refused, Transport, Unavailable, transport_of
+from courtyard.kernel.mail.store import CONTENT_COLUMN, Waiting
+from courtyard.kernel.mail.transports import Refused, Unavailable, transport_of
 from courtyard.kernel.runtime import Runtime
-from courtyard.kernel.telemetry import MAILS, continue_from, current_traceparent
+from courtyard.kernel.tasks import GiveUp, Nothing, Retry, Schedule, task
+from courtyard.kernel.telemetry import MAILS, span
 
 log = structlog.get_logger()
 
-# The first pause before another attempt, doubled each time up to the longest.
-FIRST_PAUSE_SECONDS: Final = 5.0
-LONGEST_PAUSE_SECONDS: Final = 3_600.0
-# How long a stop waits for mails that are under way, so that they are not sent twice.
-FAREWELL_SECONDS: Final = 5.0
+# More often than anybody lets it be tried: a mail ends with its time, not with its tries.
+RETRY: Final = Retry(attempts=1_000, first_pause_seconds=5.0, longest_pause_seconds=3_600.0)
+# Of one workspace, or of the installation: a mail server that hangs leaves room for other tasks.
+AT_ONCE: Final = 8
+# Longer than any `mail.smtp.timeout_seconds`, which ends a try before.
+LIMIT_SECONDS: Final = 1_200.0
+# While a database is away, how long the word of the mail server is held until it can be written down.
+HOLD_SECONDS: Final = (0.2, 1.0, 3.0, 10.0)
+# Longer than a pause and a try together: nobody is about to deliver what has been useless for so long.
+LEFT = timedelta(hours=2)
+LOT: Final = 500
 
 
-class Delivery:
-    """The delivery of one process.
+class Due(msgspec.Struct, frozen=True):
+    """A mail to be delivered, if that has not been done."""
 
-    Args:
-        runtime: the process.
-        transport: what carries mails away; what the settings choose unless given.
+    mail_id: UUID
+
+
+@task(name="mail.deliver", queue="mail", retry=RETRY, time_limit_seconds=LIMIT_SECONDS, concurrency=AT_ONCE)
+async def deliver(context: Context, payload: Due) -> None:
+    """Try to deliver a mail once.
+
+    Raises:
+        Unavailable: it was not taken now.
+        GiveUp: its time is over.
     """
+    # Nothing is held while a mail server takes its time.
+    mail = await store.find(context.outside(), payload.mail_id)
+    if mail is None:
+        return
+    runtime = context.runtime
+    with span("mail.deliver", "client", {"courtyard.template": mail.template}) as delivery:
+        outcome, answer = await _attempt(runtime, mail)
+        delivery.set("courtyard.outcome", outcome)
+    MAILS.labels(outcome).inc()
+    log.info("mail.delivered", mail_id=str(mail.id), template=mail.template, outcome=outcome)
+    if outcome == "postponed":
+        await store.note(runtime.placement, mail, answer)
+        raise MailUnavailable(answer)
+    await _to_its_end(_settle(runtime, mail, outcome, answer))
+    if outcome == "expired":
+        raise GiveUp(answer)
 
-    def __init__(self, runtime: Runtime, transport: Transport | None = None) -> None:
-        settings = runtime.settings.mail
-        self._runtime = runtime
-        self._settings = settings
-        self._transport = transport or transport_of(runtime.settings)
-        self._background = Background()
-        self._under_way: set[asyncio.Task[None]] = set()
-        # Databases that are being looked into, and whether something was told of meanwhile.
-        self._looking: dict[Database, bool] = {}
-        self._stopped = False
-        self._timeout = settings.smtp.timeout_seconds
-        self._lease = timedelta(seconds=2 * self._timeout)
-        self._random = SystemRandom()
 
-    def start(self) -> None:
-        """Begin to deliver, with what was left behind first."""
-        self._background.spawn(self.sweep())
-        self._background.every(self._settings.sweep_seconds, self.sweep)
+async def _attempt(runtime: Runtime, mail: Waiting) -> tuple[str, str]:
+    """Return what became of a mail, as the metric names it, and in whose words."""
+    if runtime.clock.now() >= mail.expires_at:
+        return "expired", f"given up: {mail.answer or 'too late'}"
+    settings = runtime.settings.mail
+    try:
+        async with asyncio.timeout(settings.smtp.timeout_seconds):
+            content = runtime.keys.decrypt(mail.content, CONTENT_COLUMN, mail.id)
+            message = compose(settings, mail, msgspec.json.decode(content, type=Content))
+            return "sent", await runtime.resources.get(transport_of).deliver(message, mail.recipient)
+    except Refused as error:
+        return "refused", str(error)
+    except TimeoutError:
+        return "postponed", f"no end after {settings.smtp.timeout_seconds} seconds"
+    except (Unavailable, CryptoError) as error:
+        # A key that is missing is put back by the operator.
+        return "postponed", str(error)
+    except Exception as error:
+        log.exception("mail.fault", mail_id=str(mail.id))
+        return "postponed", f"{type(error).__name__}: {error}"
 
-    async def stop(self) -> None:
-        """Take nothing any more, give what is under way a moment to arrive, and end."""
-        self._stopped = True
-        if self._under_way:
-            await asyncio.wait(self._under_way, timeout=min(FAREWELL_SECONDS, self._timeout))
-        await self._background.end()
-        await self._transport.close()
 
-    def heard(self, signal: Signal) -> None:
-        """Take the signal that mail of a workspace was committed, in this process or in another one."""
-        self._background.spawn(self._deliver_of(UUID(bytes=signal.body)))
-
-    async def _deliver_of(self, workspace_id: UUID) -> None:
-        await self._look(await self._runtime.placement.database_of(workspace_id))
-
-    async def sweep(self) -> None:
-        """Look into every database; one that is away keeps none of the others waiting."""
-        for database in self._runtime.placement.databases():
-            try:
-                await self._look(database)
-            except DatabaseUnavailable as error:
-                log.warning("mail.sweep_failed", error=error.detail)
-
-    async def _look(self, database: Database) -> None:
-        """Take what is due, as far as there is room; when a mail has left, the next one is looked for."""
-        if database in self._looking:
-            self._looking[database] = True
-            return
+async def _settle(runtime: Runtime, mail: Waiting, outcome: str, answer: str) -> None:
+    state = "sent" if outcome == "sent" else "failed"
+    for pause in (*HOLD_SECONDS, None):
         try:
-            again = True
-            while again and not self._stopped and (room := self._settings.concurrency - len(self._under_way)) > 0:
-                self._looking[database] = False
-                taken = await store.take(database, self._runtime.clock.now(), self._lease, room)
-                for mail in taken:
-                    task = self._background.task(self._deliver(database, mail))
-                    self._under_way.add(task)
-                    task.add_done_callback(self._under_way.discard)
-                again = self._looking[database] or len(taken) == room
-        finally:
-            self._looking.pop(database, None)
-
-    async def _deliver(self, database: Database, mail: Waiting) -> None:
-        with continue_from(
-            current_traceparent(), "mail.deliver", attributes={"courtyard.template": mail.template}
-        ) as span:
-            state, answer = await self._attempt(mail)
-            span.set("courtyard.outcome", state)
-        MAILS.labels(state).inc()
-        now = self._runtime.clock.now()
-        log.info("mail.delivered", mail_id=str(mail.id), template=mail.template, outcome=state, attempt=mail.attempts)
-        if state == "postponed":
-            next_at = min(now + self._pause(mail.attempts), mail.expires_at)
-            await store.postpone(database, mail, answer, next_at)
+            await store.settle(runtime.placement, mail, state, answer, runtime.clock.now(), tried=outcome != "expired")
+        except DatabaseUnavailable:
+            if pause is None:
+                raise
+            await asyncio.sleep(pause)
         else:
-            await store.settle(database, mail, "sent" if state == "sent" else "failed", answer, now)
-        if len(self._under_way) >= self._settings.concurrency:
-            # There was no room for more: this one leaves some.
-            self._under_way.discard(asyncio.current_task())
-            self._background.spawn(self.sweep())
+            return
 
-    async def _attempt(self, mail: Waiting) -> tuple[str, str]:
-        """Return what became of a mail, as the metric names it, and in whose words."""
-        if self._runtime.clock.now() >= mail.expires_at:
-            return "expired", f"given up: {mail.answer or 'too late'}"
-        try:
-            async with asyncio.timeout(self._timeout):
-                content = self._runtime.keys.decrypt(mail.content, CONTENT_COLUMN, mail.id)
-                message = compose(self._settings, mail, msgspec.json.decode(content, type=Content))
-                return "sent", await self._transport.deliver(message, mail.recipient)
-        except Refused as error:
-            return "refused", str(error)
-        except TimeoutError:
-            return "postponed", f"no end after {self._timeout} seconds"
-        except (Unavailable, CryptoError) as error:
-            # A key that is missing is put back by the operator.
-            return "postponed", str(error)
-        except Exception as error:
-            log.exception("mail.fault", mail_id=str(mail.id))
-            return "postponed", f"{type(error).__name__}: {error}"
 
-    def _pause(self, attempts: int) -> timedelta:
-        longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(attempts - 1, 20))
-        # Not all at once, when a mail server comes back.
-        return timedelta(seconds=self._random.uniform(longest / 2, longest))
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Let the end of a task come behind the note of what the mail server has said."""
+    noting = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(noting)
+    except asyncio.CancelledError:
+        await noting
+        raise
+
+
+@task(name="mail.give_up", priority=9, time_limit_seconds=3_600)
+async def give_up(context: Context, _payload: Nothing) -> None:
+    """Let go of mails whose task was cancelled, or lost with its workers: nothing that they say stays for long."""
+    now = context.now
+    for database in context.runtime.placement.databases():
+        given_up = LOT
+        with passing_over(database):
+            while given_up == LOT:
+                given_up = await store.give_up(database, now - LEFT, "given up: it was not tried any more", now, LOT)
+                MAILS.labels("expired").inc(given_up)
+
+
+TASKS = (deliver, give_up)
+SCHEDULES = (Schedule(name="mail.give_up", task=give_up, payload=Nothing(), cron="29 * * * *"),)

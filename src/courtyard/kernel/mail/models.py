@@ -8,26 +8,24 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from courtyard.kernel.database import TAKEN_UP_MARK, Auditable, WorkspaceBase
 
-_WAITING = text("due_at IS NOT NULL")
+_QUEUED = text("state = 'queued'")
 
 
 class MailRow(WorkspaceBase):
     """One mail to one person, rendered; its text is gone as soon as it is delivered or given up.
 
     `suppressed` is one that was never to be sent: it is there so that somebody can be told.
-
-    `due_at` is when it is tried next. While it is under way, it is when another process may take it for lost.
     """
 
     __tablename__ = "mail"
     __table_args__ = (
-        CheckConstraint("state IN ('queued', 'sending', 'sent', 'failed', 'suppressed')", name="state"),
-        CheckConstraint("(due_at IS NULL) = (state IN ('sent', 'failed', 'suppressed'))", name="due_at"),
+        CheckConstraint("state IN ('queued', 'sent', 'failed', 'suppressed')", name="state"),
         # Links and codes let people in, so they do not outlive the delivery.
-        CheckConstraint("(due_at IS NULL) = (content IS NULL)", name="content"),
+        CheckConstraint("(content IS NULL) = (state <> 'queued')", name="content"),
+        CheckConstraint("(settled_at IS NULL) = (state = 'queued')", name="settled_at"),
         # What has somebody been sent lately, and what became of it.
         Index(None, "workspace_id", "recipient", "created_at"),
-        Index("ix_mail_due_at", "due_at", sqlite_where=_WAITING, postgresql_where=_WAITING),
+        Index("ix_mail_expires_at", "expires_at", sqlite_where=_QUEUED, postgresql_where=_QUEUED),
         {"info": {TAKEN_UP_MARK: True}},
     )
 
@@ -41,11 +39,12 @@ class MailRow(WorkspaceBase):
     # JSON of `schemas.Content`, encrypted for this row.
     content: Mapped[bytes | None] = mapped_column(LargeBinary)
     state: Mapped[str] = mapped_column(String(16))
+    # What delivers it.
+    task_id: Mapped[UUID | None]
     attempts: Mapped[int] = mapped_column(Integer, default=0)
     # The last word of the transport: why it was refused or has to wait, or what the mail server says it did.
     answer: Mapped[str | None] = mapped_column(String(500))
     created_at: Mapped[datetime]
-    due_at: Mapped[datetime | None]
     # After this it is not tried again.
     expires_at: Mapped[datetime]
     settled_at: Mapped[datetime | None]

@@ -108,7 +108,7 @@ class Rendered(msgspec.Struct, frozen=True):
     content: Content
 
 
-MailState: TypeAlias = Literal["queued", "sending", "sent", "failed", "suppressed"]
+MailState: TypeAlias = Literal["queued", "sent", "failed", "suppressed"]
 TemplateName: TypeAlias = Annotated[str, Meta(min_length=3, max_length=100, pattern=r"^[a-z_]+\.[a-z0-9_]+$(?!\n)")]
 KindName: TypeAlias = Annotated[str, Meta(min_length=3, max_length=100, pattern=r"^[a-z_]+\.[a-z0-9_]+$(?!\n)")]
 Language: TypeAlias = Annotated[str, Meta(min_length=2, max_length=16, pattern=r"^[a-z]+$(?!\n)")]
@@ -124,7 +124,7 @@ class Mail(Output, frozen=True):
         state: `suppressed` is not sent: the person wants none, or has had enough of this kind for an hour.
         attempts: how often it was tried.
         answer: the last word of the mail server, or why it is not sent.
-        due_at: when it is tried next.
+        task_id: of what delivers it, and says when that is tried next; null where it is not sent.
         settled_at: when it was sent, or given up.
     """
 
@@ -138,7 +138,7 @@ class Mail(Output, frozen=True):
     attempts: int
     answer: str | None
     created_at: datetime
-    due_at: datetime | None
+    task_id: UUID | None
     expires_at: datetime
     settled_at: datetime | None
 

@@ -1,20 +1,24 @@
-"""The queue in one database: which mails wait, who has taken them, and what became of them."""
+"""The rows of outgoing mail: what there is to deliver, and what became of it."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import Integer, String, Uuid, bindparam, select, update
+from sqlalchemy import Integer, String, Uuid, bindparam, select, tuple_, update
 
-from courtyard.kernel.database import Database, Prepared, UtcDateTime
+from courtyard.kernel.context import ReadContext
+from courtyard.kernel.database import WORKSPACE, Database, Placement, Prepared, UtcDateTime
 from courtyard.kernel.mail.models import MailRow
+
+# What the content of a mail is encrypted for, with the id of the mail.
+CONTENT_COLUMN = "mail.content"
+LONGEST_ANSWER = 500
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """A mail that this process has taken.
+    """A mail that is to be delivered.
 
     Attributes:
-        attempts: how often it has been taken, this time included: by it, whoever took it too early is told apart.
         answer: the last word of the transport, where it has been tried before.
     """
 
@@ -25,91 +29,76 @@ class Waiting(msgspec.Struct, frozen=True):
     recipient: str
     subject: str
     content: bytes
-    attempts: int
     created_at: datetime
     expires_at: datetime
     answer: str | None = None
 
 
 _NOW = bindparam("now", type_=UtcDateTime(), required=True)
-_DUE = MailRow.due_at <= _NOW
-_IS_ANY_DUE = Prepared(select(MailRow.id).where(_DUE).limit(1), UUID, across_workspaces=True)
-# Read once, whatever the planner does, so that no more rows are locked than are taken.
-_due = (
-    select(MailRow.workspace_id, MailRow.id)
-    .where(_DUE)
-    .order_by(MailRow.due_at)
-    .limit(bindparam("limit", type_=Integer(), required=True))
-    .with_for_update(skip_locked=True)
-    .cte("due")
-    .prefix_with("MATERIALIZED", dialect="postgresql")
-)
-_TAKE = Prepared(
-    update(MailRow)
-    .where(MailRow.workspace_id == _due.c.workspace_id, MailRow.id == _due.c.id)
-    .values(
-        state="sending",
-        attempts=MailRow.attempts + 1,
-        due_at=bindparam("lost_at", type_=UtcDateTime(), required=True),
-    )
-    .returning(*(getattr(MailRow, name) for name in Waiting.__struct_fields__)),
-    Waiting,
-    across_workspaces=True,
-)
-_ONE = (
-    MailRow.workspace_id == bindparam("workspace_id", type_=Uuid(), required=True),
+_ANSWER = bindparam("new_answer", type_=String(), required=True)
+_THIS = (
+    MailRow.workspace_id == WORKSPACE,
     MailRow.id == bindparam("id", type_=Uuid(), required=True),
-    MailRow.due_at.is_not(None),
+    MailRow.state == "queued",
 )
-_ANSWER = bindparam("answer", type_=String(), required=True)
+_FIND = Prepared(select(*(getattr(MailRow, name) for name in Waiting.__struct_fields__)).where(*_THIS), Waiting)
 _SETTLE = Prepared(
     update(MailRow)
-    .where(*_ONE)
+    .where(*_THIS)
     .values(
         state=bindparam("new_state", type_=String(), required=True),
         content=None,
-        due_at=None,
         settled_at=_NOW,
+        attempts=MailRow.attempts + bindparam("tried", type_=Integer(), required=True),
         answer=_ANSWER,
     )
     .returning(MailRow.id),
     UUID,
 )
-_POSTPONE = Prepared(
+_NOTE = Prepared(
+    update(MailRow).where(*_THIS).values(attempts=MailRow.attempts + 1, answer=_ANSWER).returning(MailRow.id), UUID
+)
+_LEFT = (MailRow.state == "queued", MailRow.expires_at < bindparam("before", type_=UtcDateTime(), required=True))
+_some = select(MailRow.workspace_id, MailRow.id).where(*_LEFT).limit(bindparam("limit", type_=Integer(), required=True))
+_GIVE_UP = Prepared(
     update(MailRow)
-    .where(*_ONE, MailRow.attempts == bindparam("taken", type_=Integer(), required=True))
-    .values(state="queued", due_at=bindparam("next_at", type_=UtcDateTime(), required=True), answer=_ANSWER)
+    # The condition stands outside again: what somebody has changed meanwhile is left alone.
+    .where(*_LEFT, tuple_(MailRow.workspace_id, MailRow.id).in_(_some))
+    .values(state="failed", content=None, settled_at=_NOW, answer=_ANSWER)
     .returning(MailRow.id),
     UUID,
+    across_workspaces=True,
 )
-_LONGEST_ANSWER = 500
 
 
-async def take(database: Database, now: datetime, lease: timedelta, limit: int) -> list[Waiting]:
-    """Take mails that are due, at most `limit`, and none that another process has.
-
-    Args:
-        database: where.
-        now: the time.
-        lease: after which they are taken for lost, and due again.
-        limit: how many.
-    """
-    # A look costs less than a write, for which SQLite has one place only.
-    if not await database.fetch(_IS_ANY_DUE, {"now": now}):
-        return []
-    return await database.fetch(_TAKE, {"now": now, "lost_at": now + lease, "limit": limit}, writers=True)
+async def find(context: ReadContext, mail_id: UUID) -> Waiting | None:
+    """Return a mail of the workspace that is to be delivered; None where that is over."""
+    return await context.db.first(_FIND, id=mail_id)
 
 
-async def settle(database: Database, mail: Waiting, state: str, answer: str, now: datetime) -> None:
+async def settle(
+    placement: Placement, mail: Waiting, state: str, answer: str, now: datetime, *, tried: bool = True
+) -> None:
     """Write down how a mail ended, `sent` or `failed`, and forget what it said.
 
-    Whoever delivered it is believed, also where it was late and somebody else has taken the mail meanwhile.
+    In a transaction of its own: whoever delivered it is believed, also where it was late and its task has been taken
+    by somebody else meanwhile.
     """
-    values = {"workspace_id": mail.workspace_id, "id": mail.id, "new_state": state, "now": now}
-    await database.fetch(_SETTLE, {**values, "answer": answer[:_LONGEST_ANSWER]}, writers=True)
+    values = {"id": mail.id, "new_state": state, "new_answer": answer[:LONGEST_ANSWER], "now": now, "tried": int(tried)}
+    await _write(placement, mail, _SETTLE, values)
 
 
-async def postpone(database: Database, mail: Waiting, answer: str, next_at: datetime) -> None:
-    """Let a mail wait for another attempt, unless somebody else has taken it meanwhile."""
-    values = {"workspace_id": mail.workspace_id, "id": mail.id, "taken": mail.attempts, "next_at": next_at}
-    await database.fetch(_POSTPONE, {**values, "answer": answer[:_LONGEST_ANSWER]}, writers=True)
+async def note(placement: Placement, mail: Waiting, answer: str) -> None:
+    """Write down why a mail was not taken, in a transaction of its own: the task that fails by it changes nothing."""
+    await _write(placement, mail, _NOTE, {"id": mail.id, "new_answer": answer[:LONGEST_ANSWER]})
+
+
+async def _write(placement: Placement, mail: Waiting, statement: Prepared[UUID], values: dict[str, object]) -> None:
+    database = await placement.database_of(mail.workspace_id)
+    await database.fetch(statement, {"workspace_id": mail.workspace_id, **values}, writers=True)
+
+
+async def give_up(database: Database, before: datetime, answer: str, now: datetime, limit: int) -> int:
+    """Note that mails have failed which expired before a time, at most `limit`; return how many."""
+    values = {"before": before, "new_answer": answer, "now": now, "limit": limit}
+    return len(await database.fetch(_GIVE_UP, values, writers=True))

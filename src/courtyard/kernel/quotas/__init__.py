@@ -13,9 +13,9 @@ from courtyard.kernel.quotas.models import QuotaRow
 from courtyard.kernel.quotas.permissions import PERMISSIONS, ROLES
 from courtyard.kernel.quotas.routes import ROUTES
 from courtyard.kernel.quotas.rules import Quota
-from courtyard.kernel.quotas.service import give_back, recount, set_limit, take
+from courtyard.kernel.quotas.service import charge, give_back, recount, set_limit, take
 
-__all__ = ["Quota", "QuotaExceeded", "commands", "give_back", "quotas", "recount", "set_limit", "take"]
+__all__ = ["Quota", "QuotaExceeded", "charge", "commands", "give_back", "quotas", "recount", "set_limit", "take"]
 
 quotas = Application(
     name="quotas",

@@ -28,6 +28,7 @@ _TAKE = Prepared(
     )
     .values(used=QuotaRow.used + _AMOUNT)
 )
+_CHARGE = Prepared(update(QuotaRow).where(*_OF_QUOTA).values(used=QuotaRow.used + _AMOUNT))
 _GIVE_BACK = Prepared(
     update(QuotaRow).where(*_OF_QUOTA).values(used=case((QuotaRow.used > _AMOUNT, QuotaRow.used - _AMOUNT), else_=0))
 )
@@ -50,15 +51,22 @@ async def take(context: Context, quota: Quota, amount: int = 1) -> None:
     values = {"name": quota.name, "amount": amount, "limit_for_all": limit}
     if await context.db.execute(_TAKE, **values):
         return
-    use = await queries.lock_use(context, quota)
-    if use is None:
+    if await queries.lock_use(context, quota) is None:
         await _begin(context, quota)
-        if await context.db.execute(_TAKE, **values):
-            return
-        use = await queries.lock_use(context, quota)
+    # Again, in any case: somebody else may have begun the count between the first try and the look at it.
+    if await context.db.execute(_TAKE, **values):
+        return
+    use = await queries.lock_use(context, quota)
     if use is None:
         raise RuntimeError(f"the use of {quota.name} is gone")
     raise QuotaExceeded(name=quota.name, limit=queries.limit_of(context, quota, use), used=use.used)
+
+
+async def charge(context: Context, quota: Quota, amount: int) -> None:
+    """Add to the use of a quota what is there whatever the limit, before it is written; what comes next is refused."""
+    if not await context.db.execute(_CHARGE, name=quota.name, amount=amount):
+        await _begin(context, quota)
+        await context.db.execute(_CHARGE, name=quota.name, amount=amount)
 
 
 async def give_back(context: Context, quota: Quota, amount: int = 1) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from courtyard.kernel.application import Application
 from courtyard.kernel.relocation.models import MoveRow
+from courtyard.kernel.relocation.moves import find_move, urls_of
 
-__all__ = ["relocation"]
+__all__ = ["find_move", "relocation", "urls_of"]
 
 relocation = Application(
     name="relocation",

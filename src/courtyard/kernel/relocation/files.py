@@ -9,7 +9,7 @@ finds nothing to do. What began before the new one was written to may still end 
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import msgspec
@@ -26,6 +26,7 @@ from courtyard.kernel.shards import (
     FRESH_SECONDS,
     PLACEMENTS_CHANNEL,
     ShardedStorage,
+    encoded,
     find_stored,
     storages_of,
     store_in,
@@ -37,6 +38,9 @@ PLACED = "placements:files:placed"
 LOT = 200
 AT_ONCE = 4
 SETTLE_SECONDS = FRESH_SECONDS + 0.3
+# An upload that began so long after the new storage was named may still end in the old one: its process had not
+# followed, or its clock goes behind.
+LATE = timedelta(seconds=10)
 
 Say = Callable[[str], object]
 
@@ -73,7 +77,7 @@ async def move_files(runtime: Runtime, workspace_id: UUID, settings: StorageSett
         CannotMove: the files are to be in two places at once, or one of them is damaged.
     """
     storages = _sharded(runtime)
-    wanted = None if settings is None else _encoded(settings)
+    wanted = None if settings is None else encoded(settings)
     await storages.made(wanted).check()
     stored = await find_stored(ReadUnit(runtime.placement), workspace_id)
     written, also_read = (None, None) if stored is None else storages_of(runtime.keys, stored)
@@ -105,7 +109,7 @@ async def clean_files(runtime: Runtime, workspace_id: UUID, say: Say) -> bool:
     written, also_read = storages_of(runtime.keys, stored)
     old, new = storages.made(also_read), storages.made(written)
     async for file in _files(runtime, workspace_id):
-        if file.state == "uploading" and file.created_at < stored.placed_at:
+        if file.state == "uploading" and file.created_at < stored.placed_at + LATE:
             raise CannotMove("an upload that began before the move has not ended")
     await _copy_until_done(runtime, workspace_id, old, new, say)
     await _place(runtime, workspace_id, written, None, also=False)
@@ -119,15 +123,6 @@ def _sharded(runtime: Runtime) -> ShardedStorage:
     if not isinstance(runtime.storage, ShardedStorage):
         raise CannotMove("this installation places no files")
     return runtime.storage
-
-
-def _encoded(settings: StorageSettings) -> bytes:
-    revealed = {
-        name: value.get_secret_value() if hasattr(value, "get_secret_value") else value
-        for name, value in settings
-        if value is not None
-    }
-    return msgspec.json.encode(revealed, enc_hook=str, order="sorted")
 
 
 async def _place(
@@ -160,14 +155,17 @@ def _keys(runtime: Runtime, workspace_id: UUID, file: _File) -> list[str]:
 async def _copy_until_done(runtime: Runtime, workspace_id: UUID, old: Storage, new: Storage, say: Say) -> int:
     total, copied = 0, -1
     while copied:
-        copied = await _copy_round(runtime, workspace_id, old, new)
+        copied = 0
+        async for lot in _copied(runtime, workspace_id, old, new):
+            copied += lot
+            if lot:
+                say(f"{total + copied} objects copied")
         total += copied
-        if copied:
-            say(f"{total} objects copied")
     return total
 
 
-async def _copy_round(runtime: Runtime, workspace_id: UUID, old: Storage, new: Storage) -> int:
+async def _copied(runtime: Runtime, workspace_id: UUID, old: Storage, new: Storage) -> AsyncIterator[int]:
+    """Copy what is missing, lot by lot, and return how many objects those were."""
     slots, copied = asyncio.Semaphore(AT_ONCE), 0
 
     async def one(file: _File) -> None:
@@ -175,18 +173,21 @@ async def _copy_round(runtime: Runtime, workspace_id: UUID, old: Storage, new: S
         async with slots:
             original, *variants = _keys(runtime, workspace_id, file)
             sha256 = file.sha256 if file.state == "ready" else None
-            copied += await _copy(old, new, original, {"Content-Type": file.content_type}, sha256)
+            # Added behind the last wait: others count meanwhile.
+            done = await _copy(old, new, original, {"Content-Type": file.content_type}, sha256)
             for variant in variants:
-                copied += await _copy(old, new, variant, {}, None)
+                done += await _copy(old, new, variant, {}, None)
+            copied += done
 
     lot: list[_File] = []
     async for file in _files(runtime, workspace_id):
         lot.append(file)
         if len(lot) == LOT:
             await _all(one, lot)
-            lot = []
+            yield copied
+            lot, copied = [], 0
     await _all(one, lot)
-    return copied
+    yield copied
 
 
 async def _all(work: Callable[[_File], Awaitable[None]], files: Sequence[_File]) -> None:

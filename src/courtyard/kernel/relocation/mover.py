@@ -47,6 +47,8 @@ CLOSED_PART = 0.9
 # Of that time, what has to be left for the switch itself.
 LEAST_LEFT_SECONDS = 1.0
 SETTLE_SECONDS = FRESH_SECONDS + 0.3
+# For so long the database may go on with what a command that was killed has asked of it.
+ALONE_SECONDS = 15.0
 
 PLACED = "placements:workspace:placed"
 
@@ -133,6 +135,7 @@ class Mover:
                     await connection.execute(CreateTable(moved.stage))
             await connection.execute(CreateTable(self._plan.applied))
         await capture.capture(self._source, self._plan)
+        self._say(f"copying {len(self._plan.tables)} tables")
         await self._copier.copy()
         self._say(f"{self._copier.copied} rows copied")
 
@@ -294,8 +297,11 @@ class Mover:
             return
         async with Side(main).session() as connection:
             key = self._plan.lock ^ _LOCK
-            if not (await connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({key})")).scalar_one():
-                raise CannotMove("another command moves this workspace")
+            until = time.monotonic() + ALONE_SECONDS
+            while not (await connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({key})")).scalar_one():
+                if time.monotonic() > until:
+                    raise CannotMove("another command moves this workspace")
+                await asyncio.sleep(0.2)
             await connection.commit()
             yield
 

@@ -6,14 +6,15 @@ from uuid import UUID
 from sqlalchemy import exc
 
 from courtyard.kernel.context import Context
+from courtyard.kernel.database import address
 from courtyard.kernel.relocation.errors import CannotMove, HasRows
 from courtyard.kernel.relocation.models import DONE
 from courtyard.kernel.relocation.mover import Mover, note_placement, start
-from courtyard.kernel.relocation.moves import Move, find_move
+from courtyard.kernel.relocation.moves import Move, find_move, urls_of
 from courtyard.kernel.relocation.preparation import make_ready
 from courtyard.kernel.relocation.store import count_rows
 from courtyard.kernel.relocation.tables import workspace_tables
-from courtyard.kernel.shards import load_placed, place, url_of
+from courtyard.kernel.shards import load_placed, normalised, place, url_of
 
 
 async def set_database(context: Context, workspace_id: UUID, url: str | None, say: Callable[[str], object]) -> None:
@@ -67,11 +68,22 @@ async def move(
         if present == url:
             raise CannotMove("the workspace lives there already")
         found = await start(runtime, workspace_id, present, url)
+    elif found.state == DONE and _leads_to(url, urls_of(runtime.keys, found)[1]):
+        # The same command again, for the files that it has not come to.
+        say(f"lives in {'the main database' if url is None else address(url)} already")
+        return
     elif found.state == DONE:
         raise CannotMove("the old rows of the last move are still there: `courtyard workspaces move --clean` first")
     else:
         say(f"going on with the move of {found.started_at:%Y-%m-%d %H:%M} UTC, which is {found.state}")
     await with_mover(context, found, say, Mover.run, pause_seconds)
+
+
+def _leads_to(url: str | None, present: str | None) -> bool:
+    try:
+        return present == (None if url is None else normalised(url))
+    except ValueError:
+        return False
 
 
 async def with_mover(

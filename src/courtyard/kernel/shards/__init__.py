@@ -6,18 +6,21 @@ Stands on the database. Knows neither contexts nor what the rows are; who moves 
 from pathlib import Path
 
 from courtyard.kernel.application import Application
-from courtyard.kernel.shards.check import CLOCK_SKEW_SECONDS, Fault, check_database, claim, normalised
+from courtyard.kernel.shards.check import CLOCK_SKEW_SECONDS, Fault, check_database, claim, holder_of, normalised
 from courtyard.kernel.shards.errors import ShardAway, ShardBehind
 from courtyard.kernel.shards.fences import CLOSED, MOVED, OPEN, FenceRow
 from courtyard.kernel.shards.models import MarkerRow, PlacementRow, PlacementsRow, StorageRow
 from courtyard.kernel.shards.placement import FRESH_SECONDS, PLACEMENTS_CHANNEL, ShardedPlacement
-from courtyard.kernel.shards.storages import Overlay, ShardedStorage
+from courtyard.kernel.shards.shard import Shard
+from courtyard.kernel.shards.storages import Overlay, ShardedStorage, encoded
 from courtyard.kernel.shards.store import (
     Placed,
     Stored,
     find_stored,
     installation_id,
     load_placed,
+    load_placements,
+    load_stored,
     place,
     storages_of,
     store_in,
@@ -37,6 +40,7 @@ __all__ = [
     "Overlay",
     "Placed",
     "PlacementRow",
+    "Shard",
     "ShardAway",
     "ShardBehind",
     "ShardedPlacement",
@@ -45,9 +49,13 @@ __all__ = [
     "Stored",
     "check_database",
     "claim",
+    "encoded",
     "find_stored",
+    "holder_of",
     "installation_id",
     "load_placed",
+    "load_placements",
+    "load_stored",
     "normalised",
     "place",
     "placements",

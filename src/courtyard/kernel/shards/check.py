@@ -111,6 +111,17 @@ async def claim(database: Database, installation_id: UUID, now: datetime) -> Non
         raise ValueError(f"{address(database.url)} belongs to another installation")
 
 
+async def holder_of(database: Database) -> tuple[list[str], UUID | None]:
+    """Return the tables of a database, and the installation that it belongs to; None where it says nothing.
+
+    Raises:
+        DatabaseUnavailable: it does not answer.
+    """
+    async with _writer(database) as connection:
+        tables = [row[0] for row in await connection.fetch(_TABLES[database.dialect.name], ())]
+    return tables, await marker_of(database) if "shard_marker" in tables else None
+
+
 @asynccontextmanager
 async def _writer(database: Database) -> AsyncIterator[Connection]:
     connection = await database.writers.acquire()
@@ -169,13 +180,12 @@ async def _right_faults(connection: Connection, database: Database) -> list[Faul
 
 
 async def _content_faults(database: Database, parts: Sequence[Application], installation_id: UUID) -> list[Fault]:
-    async with _writer(database) as connection:
-        tables = [row[0] for row in await connection.fetch(_TABLES[database.dialect.name], ())]
+    tables, owner = await holder_of(database)
     if not tables:
         return []
     if "workspace_placement" in tables:
         return [Fault("database", "is the main database of an installation of Courtyard")]
-    if "shard_marker" not in tables or (owner := await marker_of(database)) is None:
+    if owner is None:
         named = ", ".join(tables[:NAMED_TABLES])
         return [Fault("database", f"is not empty, and not of Courtyard ({len(tables)} tables: {named}…)")]
     if owner != installation_id:

@@ -1,6 +1,7 @@
 """The database of some workspaces: bounded, proved to be ours, and left alone while it does not answer."""
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from math import ceil
@@ -22,19 +23,31 @@ log = structlog.get_logger()
 GOOD_SECONDS = 10.0
 BEHIND_SECONDS = 1.0
 BEHIND_RETRY_SECONDS = 30
+NAME_DIGITS = 8
 
 
 class _GuardedPool(Pool):
-    """A pool whose callers are refused at once while the database is away."""
+    """A pool whose callers are refused at once while the database is away.
+
+    Attributes:
+        answered: how many connections have come back that are still good.
+    """
 
     def __init__(self, check: Callable[[], None], open_: Callable[[], Awaitable[Connection]], **bounds: int) -> None:
         super().__init__(open_, **bounds)
         self._check = check
+        self.answered = 0
 
     @override
     async def acquire(self) -> Connection:
         self._check()
         return await super().acquire()
+
+    @override
+    def release(self, connection: Connection) -> None:
+        # One that was lost, or could not be opened, says nothing of those that are waited for.
+        self.answered += not connection.closed
+        super().release(connection)
 
 
 class Shard(Database):
@@ -64,11 +77,11 @@ class Shard(Database):
         self._problem: ShardBehind | None = None
         self._known_until = 0.0
         self._verifying = asyncio.Lock()
-        self._returned = 0
-        self.readers = self._pool(self.readers, read_only=True)
-        self.writers = self._pool(self.writers, read_only=False)
+        self._answered = 0
+        self.readers: _GuardedPool = self._pool(self.readers, read_only=True)
+        self.writers: _GuardedPool = self._pool(self.writers, read_only=False)
 
-    def _pool(self, pool: Pool, *, read_only: bool) -> Pool:
+    def _pool(self, pool: Pool, *, read_only: bool) -> _GuardedPool:
         return _GuardedPool(
             self._check,
             lambda: self._open(read_only=read_only),
@@ -88,9 +101,14 @@ class Shard(Database):
         return bool(self.in_use or self.readers.idle or self.writers.idle)
 
     @property
-    def is_away(self) -> bool:
-        """Whether it did not answer when it was asked last."""
-        return self._away_until is not None
+    def is_usable(self) -> bool:
+        """Whether it answered, and was ours and up to date, when it was asked last; also where nobody has asked yet."""
+        return self._away_until is None and self._problem is None
+
+    @property
+    def name(self) -> str:
+        """What metrics call it: the same in all processes, and without a word of where it is."""
+        return f"shard-{hashlib.sha256(address(self.url).encode()).hexdigest()[:NAME_DIGITS]}"
 
     def _check(self) -> None:
         if self._away_until is None:
@@ -132,12 +150,13 @@ class Shard(Database):
     async def watch(self) -> None:
         """Find out whether it hangs, where all who use it have been waiting since the last look.
 
-        One that does not answer is cut off: those who wait get their answer now, and not when their time is over.
+        One that does not answer is cut off: those who wait get their answer now, and not when their time is over. That
+        others were refused a connection meanwhile changes nothing for them.
         """
-        returned = self.readers.returned + self.writers.returned
-        is_stuck = self.in_use > 0 and returned == self._returned
-        self._returned = returned
-        if not is_stuck or self.is_sqlite or self.is_away:
+        answered = self.readers.answered + self.writers.answered
+        is_stuck = self.in_use > 0 and answered == self._answered
+        self._answered = answered
+        if not is_stuck or self.is_sqlite:
             return
         try:
             async with asyncio.timeout(self._shard_settings.answer_seconds):

@@ -5,11 +5,22 @@ from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
+import msgspec
 from typing_extensions import override
 
 from courtyard.kernel.settings import StorageSettings
 from courtyard.kernel.shards.placement import ShardedPlacement
 from courtyard.kernel.storage import Missing, Storage, StoragePlacement, StoredObject, open_storage
+
+
+def encoded(settings: StorageSettings) -> bytes:
+    """Return the settings of a storage in the one form that is stored, secrets included."""
+    revealed = {
+        name: value.get_secret_value() if hasattr(value, "get_secret_value") else value
+        for name, value in settings
+        if value is not None
+    }
+    return msgspec.json.encode(revealed, enc_hook=str, order="sorted")
 
 
 class Overlay(Storage):

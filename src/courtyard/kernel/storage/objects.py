@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -39,10 +40,12 @@ class ObjectStorage(Storage):
     Args:
         make: makes the client. Called at the first use, because some need what the settings name to be there.
         folder: where it is on this machine, for the local kind.
+        part_bytes: what is sent to a bucket at once. Twice as much is held, and 10,000 of them are the longest object.
     """
 
-    def __init__(self, make: Callable[[], Store], *, folder: Path | None = None) -> None:
+    def __init__(self, make: Callable[[], Store], *, folder: Path | None = None, part_bytes: int = REMOTE_PART) -> None:
         self._make = make
+        self._part_bytes = part_bytes
         self._made: Store | None = None
         self._folder = folder
 
@@ -62,10 +65,11 @@ class ObjectStorage(Storage):
                 await obstore.put_async(
                     self._store,
                     key,
-                    source,
+                    # What is no longer than a part costs one request, not the three of an upload in parts.
+                    source if local else await source.whole(REMOTE_PART),
                     # Files have no attributes of this kind.
                     attributes=None if local else dict(attributes),
-                    chunk_size=LOCAL_PART if local else REMOTE_PART,
+                    chunk_size=LOCAL_PART if local else self._part_bytes,
                     max_concurrency=PARTS_AT_ONCE,
                 )
         except StorageUnavailable:
@@ -161,12 +165,29 @@ class _Source:
 
     def __init__(self, parts: AsyncIterator[bytes]) -> None:
         self._parts = parts
+        # Read ahead, and not handed on yet.
+        self._ahead: deque[bytes] = deque()
         self.error: BaseException | None = None
+
+    async def whole(self, most: int) -> "bytes | _Source":
+        """Return everything, where it is no longer than that; else this, which hands everything on."""
+        length = 0
+        while length <= most:
+            try:
+                part = await self._next()
+            except StopAsyncIteration:
+                return b"".join(self._ahead)
+            length += len(part)
+            self._ahead.append(part)
+        return self
 
     def __aiter__(self) -> "_Source":
         return self
 
     async def __anext__(self) -> bytes:
+        return self._ahead.popleft() if self._ahead else await self._next()
+
+    async def _next(self) -> bytes:
         try:
             return await anext(self._parts)
         except StopAsyncIteration:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from obstore.store import AzureStore, GCSStore, LocalStore, S3Store
 
 from courtyard.kernel.settings import StorageSettings
-from courtyard.kernel.storage.objects import ObjectStorage
+from courtyard.kernel.storage.objects import REMOTE_PART, ObjectStorage
 from courtyard.kernel.storage.storage import Storage
 
 if TYPE_CHECKING:
@@ -16,16 +16,17 @@ if TYPE_CHECKING:
 Values: TypeAlias = dict[str, Any]
 
 
-def open_storage(settings: StorageSettings, folder: Path) -> Storage:
+def open_storage(settings: StorageSettings, folder: Path, *, part_bytes: int = REMOTE_PART) -> Storage:
     """Return the storage of these settings. Nothing is reached yet.
 
     Args:
         settings: of the storage.
         folder: where it is, for the local kind.
+        part_bytes: what is sent to a bucket at once (see `ObjectStorage`).
     """
     if settings.kind == "local":
         return ObjectStorage(lambda: LocalStore(folder, mkdir=True), folder=folder)
-    return ObjectStorage(lambda: _remote(settings))
+    return ObjectStorage(lambda: _remote(settings), part_bytes=part_bytes)
 
 
 def _remote(settings: StorageSettings) -> S3Store | GCSStore | AzureStore:

@@ -23,6 +23,7 @@ from courtyard.kernel.tasks.schedules import Schedule
 from courtyard.kernel.tasks.schemas import Operation
 from courtyard.kernel.tasks.sending import Sender, celery_app, queue_name
 from courtyard.kernel.tasks.service import TASKS_CHANNEL, enqueue
+from courtyard.kernel.tasks.store import QueueCount, count_failed, count_live
 from courtyard.kernel.tasks.upkeep import SCHEDULES, TASKS, Nothing
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "GiveUp",
     "Nothing",
     "Operation",
+    "QueueCount",
     "Retry",
     "Runner",
     "Schedule",
@@ -41,6 +43,8 @@ __all__ = [
     "TaskRow",
     "accepted",
     "celery_app",
+    "count_failed",
+    "count_live",
     "enqueue",
     "operations",
     "queue_name",

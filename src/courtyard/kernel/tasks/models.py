@@ -13,6 +13,7 @@ _LIVE = text("due_at IS NOT NULL")
 _SLOTTED = text("slot IS NOT NULL")
 _OVER = text("ended_at IS NOT NULL")
 _SENDABLE = text("send_at IS NOT NULL")
+_FAILED = text("state = 'failed'")
 
 
 class TaskRow(WorkspaceBase):
@@ -33,6 +34,8 @@ class TaskRow(WorkspaceBase):
         Index("ix_task_ended_at", "ended_at", sqlite_where=_OVER, postgresql_where=_OVER),
         Index("ix_task_operation", "id", sqlite_where=text("is_operation = 1"), postgresql_where=text("is_operation")),
         Index("ix_task_send_at", "send_at", sqlite_where=_SENDABLE, postgresql_where=_SENDABLE),
+        # Few among many, which are counted.
+        Index("ix_task_failed", "queue", sqlite_where=_FAILED, postgresql_where=_FAILED),
         # One that waits or runs; the columns of a key that is NULL are never equal.
         Index(
             "uq_task_unique_key",

@@ -8,7 +8,16 @@ import msgspec
 from sqlalchemy import BigInteger, Uuid, bindparam, select
 
 from courtyard.kernel.context import ReadContext
-from courtyard.kernel.database import WORKSPACE, Page, Placement, Prepared, ReadUnit, page, sort_key
+from courtyard.kernel.database import (
+    WORKSPACE,
+    DatabaseUnavailable,
+    Page,
+    Placement,
+    Prepared,
+    ReadUnit,
+    page,
+    sort_key,
+)
 from courtyard.kernel.errors import NotFound
 from courtyard.kernel.tasks.models import TaskRow
 from courtyard.kernel.tasks.permissions import READ
@@ -117,11 +126,17 @@ async def place_of(placement: Placement, operation_id: UUID, account_id: UUID) -
 
     Raises:
         NotFound: it has not, or that is too long ago.
+        DatabaseUnavailable: it has not in any database that answers.
     """
+    away: DatabaseUnavailable | None = None
     for database in placement.databases():
-        if found := await database.fetch(_PLACE, {"id": operation_id, "account_id": account_id}):
-            return found[0]
-    raise NotFound
+        try:
+            if found := await database.fetch(_PLACE, {"id": operation_id, "account_id": account_id}):
+                return found[0]
+        except DatabaseUnavailable as error:
+            # It may be in another one.
+            away = error
+    raise away or NotFound
 
 
 async def operation(unit: ReadUnit, operation_id: UUID) -> Operation:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import structlog
 
-from courtyard.kernel.database import Database, DatabaseUnavailable
+from courtyard.kernel.database import Database, DatabaseUnavailable, passing_over
 from courtyard.kernel.events import Background, Signal
 from courtyard.kernel.runtime import Runtime
 from courtyard.kernel.tasks import store
@@ -86,14 +86,19 @@ class Runner:
             self._background.every(self._sweep_seconds, self._sweep)
         self._background.every(self._lease.total_seconds() / BEATS, self._beat)
 
-    async def run_one(self, workspace_id: UUID, task_id: UUID) -> bool:
-        """Do the task of a message, if nobody has; return False where this process is about to end."""
+    async def run_one(self, name: str, workspace_id: UUID, task_id: UUID) -> bool:
+        """Do the task of a message, if nobody has; return False where this process is about to end.
+
+        Args:
+            name: of the task.
+            workspace_id: where its row is.
+            task_id: which one.
+        """
         if self._is_stopping:
             return False
         database = await self._runtime.placement.database_of(workspace_id)
-        limits = {**dict.fromkeys(self._plain), **self._limited}
         now = self._runtime.clock.now()
-        claimed = await store.take_one(database, (workspace_id, task_id), limits, now, self._lease)
+        claimed = await store.take_one(database, (workspace_id, task_id), self._limited.get(name), now, self._lease)
         if claimed is not None:
             self._begin(database, [claimed])
             held = self._held.get(task_id)
@@ -137,10 +142,8 @@ class Runner:
             await self._wake.wait()
             self._wake.clear()
             for database in await self._to_look():
-                try:
+                with passing_over(database):
                     await self._look(database)
-                except DatabaseUnavailable as error:
-                    log.warning("task.look_failed", error=error.detail)
 
     async def _to_look(self) -> Iterable[Database]:
         """Return the databases in which there may be something to do."""

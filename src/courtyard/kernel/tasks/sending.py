@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import structlog
 
-from courtyard.kernel.database import Database, DatabaseUnavailable
+from courtyard.kernel.database import Database, passing_over
 from courtyard.kernel.events import Background, Signal
 from courtyard.kernel.runtime import Runtime
 from courtyard.kernel.settings import Settings
@@ -46,7 +46,8 @@ def celery_app(settings: Settings, queues: list[str]) -> Any:  # noqa: ANN401 - 
         raise ValueError("tasks.broker_url is not set")
     app = Celery("courtyard", broker=tasks.broker_url.get_secret_value(), set_as_current=False)
     arguments = {"queue_arguments": {"x-max-priority": LAST}} if tasks.is_rabbitmq else {}
-    transport: dict[str, Any] = {}
+    # RabbitMQ says of each message that it has it: what is on its way when a connection ends is lost without a word.
+    transport: dict[str, Any] = {"confirm_publish": True}
     if not tasks.is_rabbitmq:
         transport = {
             "global_keyprefix": f"{settings.redis.prefix}:celery:",
@@ -70,7 +71,7 @@ def celery_app(settings: Settings, queues: list[str]) -> Any:  # noqa: ANN401 - 
         accept_content=["json"],
         worker_prefetch_multiplier=2,
         worker_hijack_root_logger=False,
-        worker_send_task_events=True,
+        # Those of workers, three for each task, cost a third of what a worker does: Flower asks for them while it runs.
         task_send_sent_event=True,
         worker_cancel_long_running_tasks_on_connection_loss=False,
     )
@@ -119,22 +120,22 @@ class Sender:
     async def _sweep(self) -> None:
         self._wake.set()
 
-    async def _serve(self) -> None:
+    async def adopt(self) -> None:
+        """Hand over to the broker what was asked for while another runner was chosen."""
         for database in self._runtime.placement.databases():
-            await self._try(store.hand_to_broker(database))
+            with passing_over(database):
+                await store.hand_to_broker(database)
+
+    async def _serve(self) -> None:
+        await self.adopt()
         while True:
             await self._wake.wait()
             self._wake.clear()
             if time.monotonic() < self._quiet_until:
                 continue
             for database in self._runtime.placement.databases():
-                await self._try(self._send(database))
-
-    async def _try(self, work: Any) -> None:  # noqa: ANN401 - an awaitable of anything
-        try:
-            await work
-        except DatabaseUnavailable as error:
-            log.warning("task.send_failed", error=error.detail)
+                with passing_over(database):
+                    await self._send(database)
 
     async def _send(self, database: Database) -> None:
         sent = LOT
@@ -165,5 +166,6 @@ class Sender:
                     priority=LAST - one.priority if self._settings.is_rabbitmq else one.priority,
                     producer=producer,
                     retry=False,
+                    confirm_timeout=self._settings.broker_timeout_seconds,
                     ignore_result=True,
                 )

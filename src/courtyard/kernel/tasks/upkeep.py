@@ -5,6 +5,7 @@ from datetime import timedelta
 import msgspec
 
 from courtyard.kernel.context import Context
+from courtyard.kernel.database import passing_over
 from courtyard.kernel.tasks import store
 from courtyard.kernel.tasks.declarations import task
 from courtyard.kernel.tasks.schedules import Schedule
@@ -22,9 +23,10 @@ async def prune(context: Context, _payload: Nothing) -> None:
     settings, now = context.runtime.settings.tasks, context.now
     ages = {False: timedelta(days=settings.kept_days), True: timedelta(days=settings.failed_kept_days)}
     for database in context.runtime.placement.databases():
-        for is_failed, age in ages.items():
-            while await store.prune(database, now - age, is_failed=is_failed, limit=LOT) == LOT:
-                pass
+        with passing_over(database):
+            for is_failed, age in ages.items():
+                while await store.prune(database, now - age, is_failed=is_failed, limit=LOT) == LOT:
+                    pass
 
 
 TASKS = (prune,)

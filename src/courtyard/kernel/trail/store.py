@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
+from itertools import chain
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -11,7 +12,6 @@ from sqlalchemy import bindparam, insert
 from sqlalchemy.orm import DeclarativeBase
 
 from courtyard.kernel.database import Prepared
-from courtyard.kernel.trail.models import AuditEntryRow
 
 T = TypeVar("T")
 
@@ -67,12 +67,11 @@ def write(
     model: type[DeclarativeBase], rows: Sequence[msgspec.Struct]
 ) -> Iterator[tuple[Prepared[None], Mapping[str, Any]]]:
     """Return the statements that insert rows, with their values."""
-    names = model.__table__.columns.keys()
     for lot in in_chunks(rows):
-        values = {f"{name}_{place}": getattr(row, name) for place, row in enumerate(lot) for name in names}
-        yield insertion_of(model, len(lot)), values
+        values = chain.from_iterable(map(msgspec.structs.astuple, lot))
+        yield insertion_of(model, len(lot)), dict(zip(_names(type(lot[0]), len(lot)), values, strict=True))
 
 
-def write_entries(entries: Sequence[Entry]) -> Iterator[tuple[Prepared[None], Mapping[str, Any]]]:
-    """Return the statements that write entries, with their values."""
-    return write(AuditEntryRow, entries)
+@lru_cache(maxsize=256)
+def _names(kind: type[msgspec.Struct], size: int) -> list[str]:
+    return [f"{name}_{place}" for place in range(size) for name in kind.__struct_fields__]

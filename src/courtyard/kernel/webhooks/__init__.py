@@ -14,10 +14,11 @@ from courtyard.kernel.webhooks.models import (
     WebhookPendingRow,
 )
 from courtyard.kernel.webhooks.permissions import PERMISSIONS, ROLES
+from courtyard.kernel.webhooks.queries import count_notes
 from courtyard.kernel.webhooks.routes import ROUTES
 from courtyard.kernel.webhooks.tasks import SCHEDULES, TASKS, Fanout
 
-__all__ = ["Fanout", "webhooks"]
+__all__ = ["Fanout", "count_notes", "webhooks"]
 
 webhooks = Application(
     name="webhooks",

@@ -91,6 +91,8 @@ _TENANTS = Prepared(
     across_workspaces=True,
 )
 
+_NOTES = Prepared(select(func.count()).select_from(WebhookPendingRow), int, across_workspaces=True)
+
 
 async def list_endpoints(context: ReadContext) -> list[WebhookEndpoint]:
     """Return the endpoints of the workspace, the oldest first."""
@@ -188,6 +190,12 @@ async def all_waiting(context: ReadContext, endpoint_id: UUID) -> list[Waiting]:
 async def workspaces_with_pending(database: Database, limit: int) -> list[UUID]:
     """Return workspaces of a database with events that nobody has thought of yet."""
     return await database.fetch(_TENANTS, {"limit": limit})
+
+
+async def count_notes(database: Database) -> int:
+    """Return how many events of a database nobody has thought of yet."""
+    (count,) = await database.fetch(_NOTES, {})
+    return count
 
 
 def event_names(context: ReadContext) -> list[WebhookEventName]:

@@ -5,7 +5,7 @@ from datetime import timedelta
 import structlog
 
 from courtyard.kernel.context import Access, Context
-from courtyard.kernel.database import DatabaseUnavailable
+from courtyard.kernel.database import passing_over
 from courtyard.kernel.events import Background
 from courtyard.kernel.runtime import Runtime
 from courtyard.kernel.tasks import Nothing, Schedule, task
@@ -41,15 +41,13 @@ class Fanout:
         await self._background.end()
 
     async def turn(self) -> None:
-        """Look into every database once; one that is away keeps none of the others waiting."""
+        """Look into every database once; one that is away or behind keeps none of the others waiting."""
         for database in self._runtime.placement.databases():
-            try:
+            with passing_over(database):
                 for workspace_id in await queries.workspaces_with_pending(database, WORKSPACES):
                     taken = deliveries.LOT
                     while taken == deliveries.LOT:
                         taken = await self._of(Access(workspace_id, "", frozenset(), frozenset()))
-            except DatabaseUnavailable as error:
-                log.warning("webhooks.database_away", error=error.detail)
 
     async def _of(self, access: Access) -> int:
         context = Context(self._runtime, None, access, "webhooks", Origin("system"))
@@ -66,8 +64,9 @@ async def prune(context: Context, _payload: Nothing) -> None:
     """Forget deliveries that were settled long ago, a bounded number in each transaction, in every database."""
     before = context.now - timedelta(days=context.runtime.settings.webhooks.kept_days)
     for database in context.runtime.placement.databases():
-        while len(await database.fetch(PRUNE, {"before": before, "limit": LOT}, writers=True)) == LOT:
-            pass
+        with passing_over(database):
+            while len(await database.fetch(PRUNE, {"before": before, "limit": LOT}, writers=True)) == LOT:
+                pass
 
 
 TASKS = (deliver, prune)

@@ -28,8 +28,8 @@ from courtyard.kernel.workspaces.quotas import MEMBERS
 from courtyard.kernel.workspaces.routes import ROUTES
 from courtyard.kernel.workspaces.schemas.rights import Explanation
 from courtyard.kernel.workspaces.schemas.workspaces import GeneralSettings, NewWorkspace, Workspace
-from courtyard.kernel.workspaces.service.removal import clean_up
 from courtyard.kernel.workspaces.service.workspaces import forget_account, found_workspace
+from courtyard.kernel.workspaces.tasks import SCHEDULES, TASKS
 
 __all__ = [
     "DatabaseIdentity",
@@ -37,7 +37,6 @@ __all__ = [
     "NewWorkspace",
     "SlugTaken",
     "Workspace",
-    "clean_up",
     "explain",
     "find_workspace",
     "found_workspace",
@@ -74,6 +73,8 @@ workspaces = Application(
     mails=MAILS,
     templates=Path(__file__).parent / "templates",
     quotas=[MEMBERS],
+    tasks=TASKS,
+    schedules=SCHEDULES,
     audit_names={
         "workspaces:role:changed": "The roles of a member were changed.",
         "workspaces:member:suspended": "A member was suspended.",

@@ -27,6 +27,7 @@ def upgrade() -> None:
         sa.Column("actor_id", sa.Uuid()),
         sa.Column("data", Json(), nullable=False),
         sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.Column("traceparent", sa.String(55)),
         sa.PrimaryKeyConstraint("workspace_id", "topic", "number", name="pk_event"),
     )
 

@@ -10,8 +10,10 @@ import msgspec
 
 from courtyard.kernel.context import Context
 from courtyard.kernel.errors import NotFound
-from courtyard.kernel.files import queries, rules
+from courtyard.kernel.files import queries, rules, store
+from courtyard.kernel.files.quotas import BYTES
 from courtyard.kernel.pictures import THUMBNAIL_TYPE, PictureRefused
+from courtyard.kernel.quotas import charge, give_back
 from courtyard.kernel.storage import Missing
 from courtyard.kernel.tasks import GiveUp, task
 
@@ -49,6 +51,23 @@ async def make_thumbnails(context: Context, payload: Picture) -> None:
         for name, target in targets.items():
             key = rules.key_of(workspace_id, file.id, name)
             await storage.write(key, read_file(target), {"Content-Type": THUMBNAIL_TYPE})
+        length = sum(target.stat().st_size for target in targets.values())
+    await _count(context, file.id, length)
+
+
+async def _count(context: Context, file_id: UUID, length: int) -> None:
+    """Count thumbnails in the quota. They are made even where it is used up: what is uploaded next is refused then."""
+    try:
+        # Whoever removes the file now waits, and gives back what is counted here.
+        file = await queries.lock(context, file_id)
+    except NotFound:
+        # It went meanwhile. What was removed too early to be found is an orphan.
+        return
+    if length > file.thumbnail_bytes:
+        await charge(context, BYTES, length - file.thumbnail_bytes)
+    else:
+        await give_back(context, BYTES, file.thumbnail_bytes - length)
+    await store.count_thumbnails(context, file_id, length)
 
 
 async def write_file(path: Path, parts: AsyncIterator[bytes]) -> None:

@@ -7,6 +7,8 @@ dies, the sweep does it. So a stored byte always has a row that was committed be
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -16,7 +18,7 @@ import msgspec
 import structlog
 
 from courtyard.kernel.context import Context, Work
-from courtyard.kernel.errors import Problem
+from courtyard.kernel.errors import NotFound, Problem, Unavailable
 from courtyard.kernel.files import queries, rules, store
 from courtyard.kernel.files.errors import UploadInProgress, UploadLost
 from courtyard.kernel.files.permissions import UPLOAD
@@ -41,6 +43,14 @@ log = structlog.get_logger()
 # Gathered before they are handed on: small parts cost more than their bytes.
 LOT_BYTES = 1 << 20
 ABANDON_SECONDS = 10.0
+# How often an upload says that it goes on, and after how long a silence its process counts as dead for whoever sends
+# the same again.
+BEAT_SECONDS = 5.0
+SILENCE = timedelta(seconds=20)
+# The last step is taken again for so long: nobody sends a gigabyte anew because the database was away for a moment,
+# or the workspace was moved. Less than a request may take.
+FINISH_SECONDS = 20.0
+FINISH_PAUSE_SECONDS = 0.2
 
 
 class Upload(msgspec.Struct, frozen=True):
@@ -181,7 +191,7 @@ async def _behind(head: bytes, parts: AsyncIterator[bytes]) -> AsyncIterator[byt
 
 async def _claim(work: Work, upload: Upload, upload_key: str | None) -> bool:
     async with work() as context:
-        if upload_key is not None and await queries.of_upload(context, upload_key) is not None:
+        if upload_key is not None and not await _is_free(context, upload_key):
             return False
         await take(context, BYTES, upload.reserved)
         is_new = await store.claim(
@@ -198,6 +208,14 @@ async def _claim(work: Work, upload: Upload, upload_key: str | None) -> bool:
             # Somebody was quicker by a moment; what was taken is undone with everything.
             raise UploadInProgress
     return True
+
+
+async def _is_free(context: Context, upload_key: str) -> bool:
+    """Return whether nothing is uploaded under a key, or what was has been given up because its process is dead."""
+    known = await queries.of_upload(context, upload_key)
+    if known is None:
+        return True
+    return known.state == "uploading" and await store.supersede(context, known.id, context.now - SILENCE)
 
 
 async def _replay(work: Work, parts: AsyncIterator[bytes], upload: Upload, upload_key: str | None) -> File:
@@ -219,18 +237,53 @@ async def _replay(work: Work, parts: AsyncIterator[bytes], upload: Upload, uploa
 async def _store(work: Work, upload: Upload, parts: AsyncIterator[bytes], pictures: Pictures) -> File:
     try:
         received = Receipt()
-        if upload.kind.cleans(upload.content_type):
-            stored, size = await _store_picture(upload, received.through(parts), pictures)
-        else:
-            stored, size = received, None
-            await _write(upload, received.through(parts))
-        async with work() as context:
-            return await _finish(context, upload, received, stored, size)
+        async with _beating(work, upload):
+            if upload.kind.cleans(upload.content_type):
+                stored, size = await _store_picture(upload, received.through(parts), pictures)
+            else:
+                stored, size = received, None
+                await _write(upload, received.through(parts))
+        return await _finish_patiently(work, upload, received, stored, size)
     except BaseException:
         # To its end, also where the request is cut off; what does not come to an end the sweep takes up.
         undoing = asyncio.ensure_future(_abandon(work, upload))
         await asyncio.wait({undoing}, timeout=ABANDON_SECONDS)
         raise
+
+
+@asynccontextmanager
+async def _beating(work: Work, upload: Upload) -> AsyncIterator[None]:
+    """Let it be known that the upload goes on, for the length of a block."""
+
+    async def beat() -> None:
+        while True:
+            await asyncio.sleep(BEAT_SECONDS)
+            try:
+                async with work() as context:
+                    await store.beat(context, upload.file_id)
+            except Problem as problem:
+                log.warning("files.not_beaten", file_id=str(upload.file_id), error=problem.detail or problem.title)
+
+    beating = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        beating.cancel()
+        await asyncio.wait({beating})
+
+
+async def _finish_patiently(
+    work: Work, upload: Upload, received: Receipt, stored: Receipt, size: Cleaned | None
+) -> File:
+    until = asyncio.get_running_loop().time() + FINISH_SECONDS
+    while True:
+        try:
+            async with work() as context:
+                return await _finish(context, upload, received, stored, size)
+        except Unavailable:
+            if asyncio.get_running_loop().time() > until:
+                raise
+        await asyncio.sleep(FINISH_PAUSE_SECONDS)
 
 
 async def _write(upload: Upload, parts: AsyncIterator[bytes]) -> None:
@@ -259,7 +312,7 @@ async def _finish(context: Context, upload: Upload, received: Receipt, stored: R
         height=None if size is None else size.height,
     )
     if not finished:
-        raise UploadLost
+        return await _finished_before(context, upload, stored)
     if stored.size > upload.reserved:
         await take(context, BYTES, stored.size - upload.reserved)
     else:
@@ -267,6 +320,21 @@ async def _finish(context: Context, upload: Upload, received: Receipt, stored: R
     if size is not None and upload.kind.thumbnails:
         await enqueue(context, make_thumbnails, Picture(upload.file_id))
     return (await queries.stored(context, upload.file_id)).shown()
+
+
+async def _finished_before(context: Context, upload: Upload, stored: Receipt) -> File:
+    """Return the file where the last try was committed after all, and the database could not say so any more.
+
+    Raises:
+        UploadLost: it was cleared away.
+    """
+    try:
+        file = await queries.stored(context, upload.file_id)
+    except NotFound:
+        raise UploadLost from None
+    if file.sha256 != stored.sha256:
+        raise UploadLost
+    return file.shown()
 
 
 async def _abandon(work: Work, upload: Upload) -> None:

@@ -21,19 +21,19 @@ def upgrade() -> None:
         sa.Column("subject", sa.String(998), nullable=False),
         sa.Column("content", sa.LargeBinary()),
         sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("task_id", sa.Uuid()),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("answer", sa.String(500)),
         sa.Column("created_at", UtcDateTime(), nullable=False),
-        sa.Column("due_at", UtcDateTime()),
         sa.Column("expires_at", UtcDateTime(), nullable=False),
         sa.Column("settled_at", UtcDateTime()),
-        sa.CheckConstraint("state IN ('queued', 'sending', 'sent', 'failed', 'suppressed')", name="ck_mail_state"),
-        sa.CheckConstraint("(due_at IS NULL) = (state IN ('sent', 'failed', 'suppressed'))", name="ck_mail_due_at"),
-        sa.CheckConstraint("(due_at IS NULL) = (content IS NULL)", name="ck_mail_content"),
+        sa.CheckConstraint("state IN ('queued', 'sent', 'failed', 'suppressed')", name="ck_mail_state"),
+        sa.CheckConstraint("(content IS NULL) = (state <> 'queued')", name="ck_mail_content"),
+        sa.CheckConstraint("(settled_at IS NULL) = (state = 'queued')", name="ck_mail_settled_at"),
         sa.PrimaryKeyConstraint("workspace_id", "id", name="pk_mail"),
     )
-    waiting = sa.text("due_at IS NOT NULL")
-    op.create_index("ix_mail_due_at", "mail", ["due_at"], sqlite_where=waiting, postgresql_where=waiting)
+    queued = sa.text("state = 'queued'")
+    op.create_index("ix_mail_expires_at", "mail", ["expires_at"], sqlite_where=queued, postgresql_where=queued)
     op.create_index("ix_mail_workspace_id_recipient_created_at", "mail", ["workspace_id", "recipient", "created_at"])
     op.create_table(
         "mail_preference",

@@ -9,17 +9,17 @@ import msgspec
 from courtyard.kernel.application import Application
 from courtyard.kernel.context import Context
 from courtyard.kernel.database import INSTALLATION
-from courtyard.kernel.events import Signal
 from courtyard.kernel.http import API
 from courtyard.kernel.ids import new_id
 from courtyard.kernel.mail import queries, rules
+from courtyard.kernel.mail.delivery import Due, deliver
 from courtyard.kernel.mail.models import MailRow
 from courtyard.kernel.mail.rendering import render
 from courtyard.kernel.mail.schemas import Content, Kind, Message
+from courtyard.kernel.mail.store import CONTENT_COLUMN
 from courtyard.kernel.schema import Email, normalise_email
+from courtyard.kernel.tasks import enqueue
 
-MAIL_CHANNEL = "mail"
-CONTENT_COLUMN = "mail.content"
 HOUR = timedelta(hours=1)
 UNWANTED = "not wanted: mails of this kind are turned off"
 ENOUGH = "not sent: there were enough of this kind within an hour"
@@ -70,16 +70,13 @@ async def send(context: Context, message: Message) -> UUID:
         subject=rendered.subject[: MailRow.subject.type.length],
         content=runtime.keys.encrypt(msgspec.json.encode(content), CONTENT_COLUMN, mail_id) if sent else None,
         state="queued" if sent else "suppressed",
+        task_id=await enqueue(context, deliver, Due(mail_id)) if sent else None,
         attempts=0,
         answer=refusal,
         created_at=context.now,
-        due_at=context.now if sent else None,
         expires_at=min(last, message.expires_at or last),
         settled_at=None if sent else context.now,
     )
-    if sent:
-        workspace_id = context.db.workspace_id
-        context.after_commit(lambda: runtime.bus.publish(Signal(MAIL_CHANNEL, "queued", body=workspace_id.bytes)))
     return mail_id
 
 

@@ -67,6 +67,7 @@ def upgrade() -> None:
         sqlite_where=sa.text("is_operation = 1"),
         postgresql_where=sa.text("is_operation"),
     )
+    _index("ix_task_failed", ["queue"], "state = 'failed'")
     _index("uq_task_unique_key", ["workspace_id", "name", "unique_key"], "due_at IS NOT NULL", unique=True)
     _index("uq_task_slot", ["workspace_id", "name", "concurrency_key", "slot"], "slot IS NOT NULL", unique=True)
 

@@ -1,6 +1,6 @@
 """The rows of one database: which tasks wait, who has taken them, and what became of them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
@@ -263,17 +263,28 @@ async def take_limited(
     """
     found = await database.fetch(_STARTABLE, {"now": now, "name": name, "slots": slots, "limit": limit})
     taken: list[Claimed] = []
+    full: set[tuple[UUID, str]] = set()
     for one in found:
-        taken += await _take_slot(database, one, slots, now, lease)
+        key = (one.workspace_id, one.concurrency_key)
+        if one.slot is None and key in full:
+            continue
+        began = await _take_slot(database, one, slots, now, lease)
+        if began is None:
+            full.add(key)
+        else:
+            taken += began
     return taken
 
 
-async def _take_slot(database: Database, one: _Startable, slots: int, now: datetime, lease: timedelta) -> list[Claimed]:
+async def _take_slot(
+    database: Database, one: _Startable, slots: int, now: datetime, lease: timedelta
+) -> list[Claimed] | None:
+    """Take a task with one of its slots; None where all of these are in use, nothing where somebody was quicker."""
     place = {"workspace_id": one.workspace_id, "name": one.name, "key": one.concurrency_key}
     used = set(await database.fetch(_USED_SLOTS, place, writers=True))
     free = one.slot or next((slot for slot in range(1, slots + 1) if slot not in used), None)
     if free is None:
-        return []
+        return None
     values = {"workspace_id": one.workspace_id, "id": one.id, "now": now, "lost_at": now + lease}
     try:
         return await database.fetch(_TAKE_SLOT, {**values, "free_slot": free}, writers=True)
@@ -283,34 +294,30 @@ async def _take_slot(database: Database, one: _Startable, slots: int, now: datet
 
 
 async def take_one(
-    database: Database,
-    place: tuple[UUID, UUID],
-    limits: Mapping[str, int | None],
-    now: datetime,
-    lease: timedelta,
+    database: Database, place: tuple[UUID, UUID], slots: int | None, now: datetime, lease: timedelta
 ) -> Claimed | None:
     """Take the task of a message, where it is due and nobody has it.
 
     Args:
         database: where.
         place: workspace and id.
-        limits: how many run at once of a key, by the names of those that can be taken; None for any number.
+        slots: how many of its key run at once; None for any number.
         now: the time.
         lease: after which it is taken for lost.
     """
     workspace_id, task_id = place
     values = {"workspace_id": workspace_id, "id": task_id, "now": now}
-    found = await database.fetch(_ONE_STARTABLE, values, writers=True)
-    if not found or found[0].name not in limits:
-        return None
-    limit = limits[found[0].name]
-    if limit is None:
+    taken: list[Claimed] | None
+    if slots is None:
         taken = await database.fetch(_TAKE_SLOT, {**values, "lost_at": now + lease, "free_slot": None}, writers=True)
-    else:
-        taken = await _take_slot(database, found[0], limit, now, lease)
-        if not taken:
-            # Asked for again in a moment.
-            await database.fetch(_SEND_LATER, {**values, "new_send_at": now + FULL_PAUSE}, writers=True)
+        return taken[0] if taken else None
+    found = await database.fetch(_ONE_STARTABLE, values, writers=True)
+    if not found:
+        return None
+    taken = await _take_slot(database, found[0], slots, now, lease)
+    if not taken:
+        # Asked for again in a moment.
+        await database.fetch(_SEND_LATER, {**values, "new_send_at": now + FULL_PAUSE}, writers=True)
     return taken[0] if taken else None
 
 

@@ -14,7 +14,7 @@ from courtyard.kernel.errors import NotFound
 from courtyard.kernel.events import Envelope, EventRow
 from courtyard.kernel.ids import new_id
 from courtyard.kernel.tasks import Retry, enqueue, task
-from courtyard.kernel.telemetry import WEBHOOKS
+from courtyard.kernel.telemetry import WEBHOOKS, continue_from
 from courtyard.kernel.webhooks import queries, rules
 from courtyard.kernel.webhooks.models import (
     WebhookAttemptRow,
@@ -28,6 +28,13 @@ from courtyard.kernel.webhooks.service.sending import Outcome, send
 
 LOT = 100
 SECRET_COLUMN = "webhook_endpoint.secret"  # noqa: S105 - the name of a column
+
+
+class Noted(Envelope, frozen=True):
+    """An event of which nobody has thought yet whom to tell, with the trace that it belongs to."""
+
+    traceparent: str | None
+
 
 _ID = bindparam("id", type_=Uuid(), required=True)
 _NOW = bindparam("now", type_=UtcDateTime(), required=True)
@@ -49,12 +56,12 @@ _TAKE = Prepared(
     tuple,
 )
 _EVENT = Prepared(
-    select(*(getattr(EventRow, name) for name in Envelope.__struct_fields__)).where(
+    select(*(getattr(EventRow, name) for name in Noted.__struct_fields__)).where(
         EventRow.workspace_id == WORKSPACE,
         EventRow.topic == bindparam("topic", type_=String(), required=True),
         EventRow.number == bindparam("number", type_=BigInteger(), required=True),
     ),
-    Envelope,
+    Noted,
 )
 _BEGIN = Prepared(
     insert_unless_there(WebhookDeliveryRow)
@@ -151,9 +158,16 @@ async def fan_out(context: Context, limit: int = LOT) -> int:
         event = await context.db.first(_EVENT, topic=topic, number=number)
         if event is None:
             continue
-        for matcher in matchers:
-            if event.created_at >= matcher.created_at and rules.is_told(matcher.events, event.name):
-                await begin(context, matcher.id, event.id, event.name, _body(event))
+        told = [
+            matcher.id
+            for matcher in matchers
+            if event.created_at >= matcher.created_at and rules.is_told(matcher.events, event.name)
+        ]
+        if told:
+            # The tasks go on with the trace of the change, in whichever process they run.
+            with continue_from(event.traceparent, "webhook.begin"):
+                for endpoint_id in told:
+                    await begin(context, endpoint_id, event.id, event.name, _body(event))
     return len(taken)
 
 

@@ -1,12 +1,12 @@
 """What comes in and goes out about workspaces and their settings."""
 
-import zoneinfo
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from msgspec import UNSET, Meta, UnsetType, field
 
+from courtyard.kernel.calendar import TimeZone, is_time_zone
 from courtyard.kernel.schema import Input, Name, Output, Slug, WorkspaceSection
 
 Confirmation = Annotated[
@@ -23,16 +23,6 @@ Domain = Annotated[
         pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)*$(?!\n)",
         description="What stands behind the @, in lower case.",
         examples=["example.org"],
-    ),
-]
-TimeZone = Annotated[
-    str,
-    Meta(
-        min_length=1,
-        max_length=64,
-        pattern=r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$(?!\n)",
-        description="A name of the IANA database.",
-        examples=["Europe/Helsinki"],
     ),
 ]
 
@@ -90,12 +80,8 @@ class GeneralSettings(WorkspaceSection, frozen=True):
         Raises:
             ValueError: the computer does not know it.
         """
-        if self.time_zone == "UTC":
-            return
-        try:
-            zoneinfo.ZoneInfo(self.time_zone)
-        except (zoneinfo.ZoneInfoNotFoundError, OSError) as error:
-            raise ValueError("time_zone: there is no such time zone") from error
+        if not is_time_zone(self.time_zone):
+            raise ValueError("time_zone: there is no such time zone")
 
 
 class SettingsOfWorkspace(Output, frozen=True):
