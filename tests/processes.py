@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from tests.services import missing
 
-PROGRAM = [sys.executable, "-c", "from courtyard.cli import main; main()"]
+PROGRAM = [sys.executable, "-c", "from courtyard.cli import program; program()"]
 START_SECONDS = 60
 
 

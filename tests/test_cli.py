@@ -77,6 +77,31 @@ class TestStart:
         with pytest.raises(ZeroDivisionError):
             main()
 
+    @pytest.mark.parametrize(
+        ("end", "status"),
+        [
+            ("pass", 0),
+            ("sys.exit(3)", 3),
+            ("sys.exit(None)", 0),
+            ("sys.exit('words')", 1),
+            ("raise ZeroDivisionError", 1),
+            ("raise KeyboardInterrupt", 130),
+        ],
+    )
+    def test_a_process_does_what_is_left_and_ends_with_its_status(self, end: str, status: int) -> None:
+        program = (
+            "import atexit, sys, threading, time\n"
+            "from courtyard import cli\n"
+            "def work(**_):\n"
+            "    atexit.register(print, 'cleared away')\n"
+            "    threading.Thread(target=lambda: (time.sleep(0.2), print('thread done'))).start()\n"
+            f"    {end}\n"
+            "cli.app = work\n"
+            "cli.program()"
+        )
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (status, "thread done\ncleared away\n"), done.stderr
+
     def test_an_interruption_is_quiet(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         def interrupt(**_: str) -> None:
             raise KeyboardInterrupt

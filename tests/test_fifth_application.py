@@ -16,12 +16,12 @@ import httpx2
 import pytest
 
 from tests.mailbox import Mailbox
+from tests.processes import PROGRAM
 from tests.sockets import Socket
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/howto/write-an-application.md"
 BLOCK = re.compile(r"^\*\*`([\w./-]+)`\*\*\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PROGRAM = [sys.executable, "-c", "from courtyard.cli import main; main()"]
 SECONDS = 60
 
 

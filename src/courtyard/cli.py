@@ -5,12 +5,13 @@ kernel.
 """
 
 import asyncio
+import atexit
+import contextlib
 import getpass
 import json
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
@@ -69,6 +70,31 @@ app.add_typer(config, name="config")
 
 Check = Annotated[bool, typer.Option("--check", help="Compare with the file in the repository; 1 if it differs.")]
 Write = Annotated[bool, typer.Option("--write", help="Write the file in the repository.")]
+
+
+def program() -> None:
+    """Run the command line as a process of its own, which ends with it.
+
+    Once everything that is to be done at the end is done, the interpreter is not taken apart: threads of obstore's Rust
+    would go on meanwhile, and one that hands over what it has just read ends the process by SIGABRT (PyO3 issue 6084;
+    Python 3.14 lets such threads hang instead).
+    """
+    status: list[Any] = [1]  # what an exception that nobody caught ends with
+    # The first to be registered is the last to be called.
+    atexit.register(_leave, status)
+    try:
+        main()
+    except SystemExit as end:
+        status[0] = end.code
+        raise
+    status[0] = 0
+
+
+def _leave(status: list[Any]) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status[0] if isinstance(status[0], int) else int(status[0] is not None))
 
 
 def main() -> None:
@@ -406,7 +432,7 @@ def _databases() -> "tuple[Placement, Sequence[Application]]":
     return ShardedPlacement(Database(settings.database_url, settings.database), settings, declared, keys), declared
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def _opened(*, make_secrets: bool = False) -> "AsyncIterator[Runtime]":
     """Open what is configured, with databases that are up to date, and close it again."""
     from courtyard import site  # noqa: PLC0415
@@ -442,7 +468,7 @@ async def _create_admin(email: str, name: str, password: str, workspace: str) ->
         await found_workspace(context, NewWorkspace(slug=workspace, name=workspace), owner.id)
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def _working(command: str, workspace: str | None = None) -> "AsyncIterator[Context]":
     """Open a context for a command, in a workspace or outside of any, which is committed at its end."""
     from courtyard.kernel.context import Context  # noqa: PLC0415

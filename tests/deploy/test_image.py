@@ -87,7 +87,7 @@ def test_the_settings_of_the_compose_file_are_settings(tmp_path: Path) -> None:
     }
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COURTYARD_")}
     checked = subprocess.run(
-        [sys.executable, "-c", "from courtyard.cli import main; main()", "config", "check"],
+        [sys.executable, "-c", "from courtyard.cli import program; program()", "config", "check"],
         env={**environment, **given},
         cwd=tmp_path,
         capture_output=True,

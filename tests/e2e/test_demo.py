@@ -25,7 +25,7 @@ from courtyard.demo.transcript import Transcript
 from tests.conftest import ServerFactory
 from tests.services import Kind
 
-PROGRAM = [sys.executable, "-c", "from courtyard.cli import main; main()", "demo"]
+PROGRAM = [sys.executable, "-c", "from courtyard.cli import program; program()", "demo"]
 SECONDS = 60
 
 

@@ -1,6 +1,5 @@
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from operator import itemgetter
 from pathlib import Path
@@ -18,12 +17,12 @@ from courtyard.kernel.settings import DatabaseSettings
 from courtyard.kernel.workspaces import DatabaseIdentity
 from courtyard.server import Server
 from courtyard.site import CannotStart, prepare
+from tests.processes import PROGRAM
 from tests.running import make_settings
 from tests.services import PARTS, Databases, Kind
 from tests.sockets import Json
 
 SECRET = "hunter2-and-more"
-PROGRAM = [sys.executable, "-c", "from courtyard.cli import main; main()"]
 
 MakeRuntime = Callable[..., Runtime]
 

@@ -15,7 +15,7 @@ import aiohttp
 from courtyard.demo.failure import DemoFailed
 
 HOST = "127.0.0.1"
-PROGRAM = "from courtyard.cli import main; main()"
+PROGRAM = "from courtyard.cli import program; program()"
 READY_SECONDS = 30.0
 STOP_SECONDS = 10.0
 LOOK_SECONDS = 0.05

@@ -31,9 +31,16 @@ class ShortCache(Generic[K, V]):
             return None
         return entry[1]
 
-    def put(self, key: K, value: V) -> None:
-        """Keep a value for a moment."""
-        self._entries[key] = (time.monotonic() + self._seconds, value)
+    def put(self, key: K, value: V, since: float | None = None) -> None:
+        """Keep a value for a moment.
+
+        Args:
+            key: under which it is found.
+            value: what is found.
+            since: from when on it may be out of date, which is when it was asked for and not when the answer had
+                come, by `time.monotonic`; now by default.
+        """
+        self._entries[key] = ((time.monotonic() if since is None else since) + self._seconds, value)
         self._entries.move_to_end(key)
         if len(self._entries) > self._size:
             self._entries.popitem(last=False)

@@ -41,7 +41,7 @@ log = structlog.get_logger("courtyard.sockets")
 PATH = "/socket.io"
 ACCESS_COOKIE = "courtyard_access"
 # So that what nobody told is found within a second, the time to ask and to cut included.
-SESSION_CHECK_SECONDS = 0.7
+SESSION_CHECK_SECONDS = 0.5
 # How long a client may take to say who it is.
 CONNECT_SECONDS = 20.0
 # What an event is called that nobody answers.

@@ -10,7 +10,7 @@ from courtyard.kernel.shards.check import CLOCK_SKEW_SECONDS, Fault, check_datab
 from courtyard.kernel.shards.errors import ShardAway, ShardBehind
 from courtyard.kernel.shards.fences import CLOSED, MOVED, OPEN, FenceRow
 from courtyard.kernel.shards.models import MarkerRow, PlacementRow, PlacementsRow, StorageRow
-from courtyard.kernel.shards.placement import FRESH_SECONDS, PLACEMENTS_CHANNEL, ShardedPlacement
+from courtyard.kernel.shards.placement import FRESH_SECONDS, PLACEMENTS_CHANNEL, UNREADABLE, ShardedPlacement
 from courtyard.kernel.shards.shard import Shard
 from courtyard.kernel.shards.storages import Overlay, ShardedStorage, encoded
 from courtyard.kernel.shards.store import (
@@ -34,6 +34,7 @@ __all__ = [
     "MOVED",
     "OPEN",
     "PLACEMENTS_CHANNEL",
+    "UNREADABLE",
     "Fault",
     "FenceRow",
     "MarkerRow",

@@ -27,6 +27,9 @@ from courtyard.kernel.shards.store import (
 
 log = structlog.get_logger()
 
+# What is logged where the address of a database cannot be decrypted.
+UNREADABLE = "placement.unreadable"
+
 PLACEMENTS_CHANNEL = "placements"
 # A placement is never older than this in any process: a move waits for so long before it goes on.
 FRESH_SECONDS = 0.9
@@ -136,7 +139,7 @@ class ShardedPlacement(Placement):
             return url_of(self._keys, placed)
         except CryptoError:
             # Of this workspace alone: the others go on.
-            log.exception("placement.unreadable", workspace_id=str(placed.workspace_id))
+            log.exception(UNREADABLE, workspace_id=str(placed.workspace_id))
             return None
 
     def _opened(self, shard: Shard) -> None:

@@ -341,7 +341,7 @@ async def _account_of(context: Context, provider: Provider, person: Person) -> U
     if account_id is None:
         return await _register(context, provider, person, email)
     if not provider.settings.trust_email:
-        raise LinkFirst
+        return await _made_meanwhile(context, provider, person)
     await _link(context, provider, person, account_id)
     return account_id
 
@@ -354,14 +354,18 @@ async def _register(context: Context, provider: Provider, person: Person, email:
     try:
         account = await create_person_without_password(context, email, name, None)
     except EmailTaken:
-        # By themselves, in another tab, a moment ago? Or by an account that cannot be logged in to now.
-        known = await identities.find_owner(context, provider.name, person.subject)
-        if known is None:
-            raise LinkFirst from None
-        return known
+        return await _made_meanwhile(context, provider, person)
     if not await _insert(context, provider, person, account.id):
         raise IdentityTaken
     return account.id
+
+
+async def _made_meanwhile(context: Context, provider: Provider, person: Person) -> UUID:
+    """Return the account that they have made in another tab, since it was looked for."""
+    known = await identities.find_owner(context, provider.name, person.subject)
+    if known is None:
+        raise LinkFirst
+    return known
 
 
 async def _link(context: Context, provider: Provider, person: Person, account_id: UUID) -> None:
