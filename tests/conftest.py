@@ -141,7 +141,8 @@ def nobody(make: Factory) -> httpx2.AsyncClient:
 
 @pytest.fixture
 def company(stand_ins: dict[str, OpenidStandIn]) -> Iterator[OpenidStandIn]:
-    """The OpenID provider `company`, which forgets with the test what the test has told it."""
+    """The OpenID provider `company`, which knows nothing of other tests: some log in there without this fixture."""
+    stand_ins["company"].behave()
     yield stand_ins["company"]
     stand_ins["company"].behave()
 
@@ -149,6 +150,7 @@ def company(stand_ins: dict[str, OpenidStandIn]) -> Iterator[OpenidStandIn]:
 @pytest.fixture
 def partner(stand_ins: dict[str, OpenidStandIn]) -> Iterator[OpenidStandIn]:
     """Another OpenID provider, `partner`."""
+    stand_ins["partner"].behave()
     yield stand_ins["partner"]
     stand_ins["partner"].behave()
 
