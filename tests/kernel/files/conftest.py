@@ -243,13 +243,16 @@ class FilesFactory(Protocol):
 
 
 @pytest.fixture
-async def files_on(server_factory: ServerFactory, setting: Setting, buckets: Buckets) -> AsyncIterator[FilesFactory]:
-    """Starts servers with files."""
+async def files_on(
+    server_factory: ServerFactory, databases: Databases, setting: Setting, buckets: Buckets
+) -> AsyncIterator[FilesFactory]:
+    """Starts servers with files, each on a database of its own: others would look for thumbnails in other storages."""
     factories: list[Factory] = []
 
     async def start(*, clock: Clock | None = None, **sections: Mapping[str, Any]) -> Files:
         own = {"storage": await buckets.new(setting.storage), **sections.pop("files", {})}
-        server = await server_factory(clock=clock, files=own, **sections)  # type: ignore[arg-type]  # sections alone
+        database = await databases.new(setting.database)
+        server = await server_factory(database=database, clock=clock, files=own, **sections)  # type: ignore[arg-type]  # sections alone
         make = Factory(server)
         factories.append(make)
         return Files(server, make, await make.workspace())
@@ -274,7 +277,7 @@ async def files(
 ) -> AsyncIterator[Files]:
     """A workspace of one's own, on a server with files, on either database and each kind of storage."""
     if setting not in shared:
-        url = await databases.shared(setting.database)
+        url = await databases.new(setting.database)
         own = {"storage": await buckets.new(setting.storage)}
         server = RunningServer(make_settings(databases.data_dir(url), url, files=own))
         await server.start()
