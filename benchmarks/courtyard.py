@@ -105,11 +105,14 @@ class Courtyard:
 
 
 def _fill(installation: Courtyard, port: int) -> Courtyard:
-    def post(path: str, body: dict[str, Any], token: str | None = None) -> dict[str, Any]:
+    def send(method: str, path: str, body: dict[str, Any], token: str | None) -> dict[str, Any]:
         answer: dict[str, Any] = msgspec.json.decode(
-            fetch(port, request("POST", f"{API}{path}", token=token, body=msgspec.json.encode(body)))
+            fetch(port, request(method, f"{API}{path}", token=token, body=msgspec.json.encode(body)))
         )
         return answer
+
+    def post(path: str, body: dict[str, Any], token: str | None = None) -> dict[str, Any]:
+        return send("POST", path, body, token)
 
     def enter(name: str) -> str:
         email = f"{name}@example.org"
@@ -137,8 +140,12 @@ def _fill(installation: Courtyard, port: int) -> Courtyard:
         for _ in range(MESSAGES_EACH - 1):
             post(messages, {"text": TEXT}, visitor)
         seats.append(Seat(f"{API}{messages}", visitor))
-    # Staff may write once somebody has claimed the conversation.
-    post(f"{inside}/chat/conversations/{conversation_id}/claim", {}, volunteers[0])
+    # Staff may write in conversations that they are in.
+    room = f"{inside}/chat/conversations/{conversation_id}"
+    send("PATCH", f"{inside}/settings", {"sections": {"chat": {"capacity": VOLUNTEERS}}}, owner)
+    post(f"{room}/claim", {}, volunteers[0])
+    for volunteer in volunteers[1:]:
+        post(f"{room}/join", {}, volunteer)
     return replace(installation, seats=tuple(seats), room=Room(WORKSPACE, conversation_id, tuple(volunteers)))
 
 

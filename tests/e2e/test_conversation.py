@@ -130,8 +130,9 @@ async def test_the_official_clients_hold_a_conversation(
         where = {"workspace": stage.slug}
         await volunteer.ok("subscribe", **where, topic="chat.queue")
         opened = await visitor.ok("chat.conversation.open", **where, message={"text": "Is anybody there?"})
-        (seen,) = await volunteer.wait_for("event")
-        assert (seen["name"], seen["data"]["conversation"]["id"]) == ("chat.conversation.opened", opened["id"])
+        seen, said = await volunteer.wait_for("event", 2)
+        assert (seen["name"], seen["data"]["case"]["id"]) == ("chat.case.changed", opened["id"])
+        assert said["data"]["message"]["text"] == "Is anybody there?"
 
         topic, named = f"chat.conversation:{opened['id']}", {**where, "conversation_id": opened["id"]}
         await visitor.ok("subscribe", **where, topic=topic, after=0)
@@ -147,24 +148,24 @@ async def test_the_official_clients_hold_a_conversation(
             await volunteer.ok("chat.message.send", **named, text=f"volunteer {number}")
             await visitor.ok("chat.message.send", **named, text=f"visitor {number}")
 
-        await visitor.wait_until(lambda: len(visitor.all("event")) == 13)
+        await visitor.wait_until(lambda: len(visitor.all("event")) == 14)
         assert await visitor.tell(transport=True) == "websocket"
         await visitor.tell(cut=True)
         for number in range(5, 10):
             await volunteer.ok("chat.message.send", **named, text=f"volunteer {number}")
         await visitor.wait_until(lambda: visitor.said.count({"connected": True}) == 2)
         await visitor.ok("chat.message.send", **named, text="back again")
-        await visitor.wait_until(lambda: len(visitor.all("event")) == 19)
-        # With the two of the queue: opened and claimed.
-        await volunteer.wait_for("event", 21)
+        await visitor.wait_until(lambda: len(visitor.all("event")) == 20)
+        # With those of the queue: the case when it is opened and claimed, and all that was written.
+        await volunteer.wait_for("event", 20 + 2 + 17)
 
         numbers = [event["number"] for event in visitor.all("event")]
-        assert numbers == list(range(1, 20))
+        assert numbers == list(range(1, 21))
         heard = [event for event in volunteer.all("event") if event["topic"] == topic]
         assert heard == visitor.all("event")
         told = [event["data"]["message"] for event in heard if event["name"] == "chat.message.sent"]
         assert told == await stage.log(opened["id"])
-        assert [message["number"] for message in told] == list(range(1, 18))
+        assert [message["number"] for message in told] == list(range(1, 19))
     finally:
         await visitor.close()
         await volunteer.close()
@@ -225,10 +226,11 @@ async def test_workers_share_a_port(tmp_path: Path, databases: Databases, redis_
             await listener.ok("subscribe", **where, topic="chat.queue", after=0)
         path = f"/workspaces/{stage.slug}/chat/conversations"
         for number in range(6):
-            ok(await stage.front.post(path, json={"subject": f"Case {number}"}, headers=bearer(stage.visitor)))
+            opened = ok(await stage.front.post(path, json={"subject": f"Case {number}"}, headers=bearer(stage.visitor)))
+            ok(await stage.front.post(f"{path}/{opened['id']}/close", headers=bearer(stage.visitor)))
         for listener in listeners:
-            events = await listener.wait_for("event", 6)
-            assert [event["number"] for event in events] == list(range(1, 7))
+            events = await listener.wait_for("event", 12)
+            assert [event["number"] for event in events] == list(range(1, 13))
             await listener.close()
         await stage.close()
 

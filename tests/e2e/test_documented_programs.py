@@ -152,15 +152,16 @@ async def follow_through_a_cut(command: Sequence[str], make: Factory, proxy: Pro
             "1 chat.conversation.opened",
             "2 chat.message.sent Hello?",
             "3 chat.conversation.claimed",
+            "4 chat.message.sent",
             "listening, 1 here",
         )
         await program.type("typed into the program")
-        await program.prints("4 chat.message.sent typed into the program")
+        await program.prints("5 chat.message.sent typed into the program")
         proxy.cut()
         await write(conversation, conversation.assignee, "written while it was away")
-        await program.prints("5 chat.message.sent written while it was away", "listening, 1 here")
+        await program.prints("6 chat.message.sent written while it was away", "listening, 1 here")
         await write(conversation, conversation.assignee, "written when it was back")
-        await program.prints("6 chat.message.sent written when it was back")
+        await program.prints("7 chat.message.sent written when it was back")
 
 
 async def test_the_python_client(make: Factory, proxy: Proxy, tmp_path: Path) -> None:
@@ -192,10 +193,11 @@ async def test_the_listener_of_the_tutorial(make: Factory, server_url: str, tmp_
             "1 chat.conversation.opened",
             "2 chat.message.sent Hello?",
             "3 chat.conversation.claimed",
-            f"{{'data': {{'number': 3, {present}}}}}",
+            "4 chat.message.sent",
+            f"{{'data': {{'number': 4, {present}}}}}",
         )
         await write(conversation, conversation.visitor, "I cannot log in.")
-        await program.prints("4 chat.message.sent I cannot log in.")
+        await program.prints("5 chat.message.sent I cannot log in.")
     await write(conversation, conversation.assignee, "Which address do you use?")
-    async with Program([*command, "4"], {}) as program:
-        await program.prints("5 chat.message.sent Which address do you use?", f"{{'data': {{'number': 5, {present}}}}}")
+    async with Program([*command, "5"], {}) as program:
+        await program.prints("6 chat.message.sent Which address do you use?", f"{{'data': {{'number': 6, {present}}}}}")

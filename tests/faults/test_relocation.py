@@ -60,8 +60,9 @@ async def fill(url: str, workspace_id: UUID, author_id: UUID) -> None:
     conversation_id = uuid4()
     async with connected(url) as connection:
         await connection.execute(
-            """INSERT INTO chat_conversation (workspace_id, id, state, visitor_id, message_count, version, created_at)
-            VALUES ($1, $2, 'waiting', $3, $4, 1, now())""",
+            """INSERT INTO chat_conversation (workspace_id, id, state, visitor_id, staff_ids, staff_count,
+                message_count, version, created_at, closed_at, active_at, tags)
+            VALUES ($1, $2, 'closed', $3, '[]', 0, $4, 1, now(), now(), now(), '[]')""",
             workspace_id,
             conversation_id,
             author_id,

@@ -21,6 +21,7 @@ from tests.conftest import Servers
 from tests.factories import PASSWORD, Conversation, Factory, Person, Workspace, ok, unique
 from tests.mailbox import Mailbox, ReceivedMail
 from tests.security import (
+    asking_chat,
     asking_credentials,
     asking_files,
     asking_for_roles,
@@ -65,9 +66,20 @@ class Cast:
     async def conversation(self, identity: str, *, claimed: bool = False) -> Conversation:
         """Open a conversation that nobody has touched; `claimed` by staff, by the caller where the caller is staff."""
         staff = self.people[identity if identity in STAFF else "volunteer"]
-        return await self.make.conversation(
-            self.workspace, visitor=self.people["opener"], claimed_by=staff if claimed else None
-        )
+        opener = self.people["opener"] if identity == "opener" else await self.make.visitor("Opener")
+        if identity == "opener":
+            await self.end_open_one(opener)
+        return await self.make.conversation(self.workspace, visitor=opener, claimed_by=staff if claimed else None)
+
+    async def end_open_one(self, person: Person) -> None:
+        """Let somebody have no open conversation, so that they can open one."""
+        opened = (await person.http.post(self.workspace.conversations, json={})).json()
+        conversation_id = opened.get("conversation_id", opened.get("id"))
+        ok(await person.http.post(f"{self.workspace.conversations}/{conversation_id}/close"))
+
+    def colleague_of(self, identity: str) -> Person:
+        """Return somebody of the staff who is not this one."""
+        return self.people["supervisor" if identity == "volunteer" else "volunteer"]
 
     async def fresh_session(self, identity: str) -> dict[str, Any]:
         """Return a session of this kind of caller that may be ended."""
@@ -365,48 +377,8 @@ async def export_audit_log(cast: Cast, _: str, http: httpx2.AsyncClient) -> http
     return await http.get(f"{cast.workspace.path}/audit/export")
 
 
-@asks
-async def get_opening_hours(cast: Cast, _: str, http: httpx2.AsyncClient) -> httpx2.Response:
-    return await http.get(f"{cast.workspace.path}/chat/opening-hours")
-
-
-@asks
-async def open_conversation(cast: Cast, _: str, http: httpx2.AsyncClient) -> httpx2.Response:
-    return await http.post(cast.workspace.conversations, json={"message": {"text": "hello"}})
-
-
-@asks
-async def list_conversations(cast: Cast, _: str, http: httpx2.AsyncClient) -> httpx2.Response:
-    return await http.get(cast.workspace.conversations)
-
-
-@asks
-async def get_conversation(cast: Cast, identity: str, http: httpx2.AsyncClient) -> httpx2.Response:
-    return await http.get((await cast.conversation(identity)).path)
-
-
-@asks
-async def claim_conversation(cast: Cast, identity: str, http: httpx2.AsyncClient) -> httpx2.Response:
-    return await http.post(f"{(await cast.conversation(identity)).path}/claim")
-
-
-@asks
-async def close_conversation(cast: Cast, identity: str, http: httpx2.AsyncClient) -> httpx2.Response:
-    return await http.post(f"{(await cast.conversation(identity)).path}/close")
-
-
-@asks
-async def list_messages(cast: Cast, identity: str, http: httpx2.AsyncClient) -> httpx2.Response:
-    return await http.get((await cast.conversation(identity)).messages)
-
-
-@asks
-async def send_message(cast: Cast, identity: str, http: httpx2.AsyncClient) -> httpx2.Response:
-    conversation = await cast.conversation(identity, claimed=True)
-    return await http.post(conversation.messages, json={"text": "hello"})
-
-
 ASK |= asking_for_roles.ASK
+ASK |= asking_chat.ASK
 
 # ---------------------------------------------------------------------------------------------------- sockets
 
@@ -426,13 +398,13 @@ def calls(event: str, *, claimed: bool = False, listens: bool = False, **payload
 
     async def call(cast: Cast, identity: str, socket: Socket) -> dict[str, Any]:
         conversation = await cast.conversation(identity, claimed=claimed)
+        if event == "chat.conversation.open":
+            await cast.end_open_one(cast.people[identity])
         in_workspace = {"workspace": cast.workspace.slug}
         if listens:
             await socket.call("subscribe", {**in_workspace, "topic": conversation.topic})
-        filled = {
-            key: value.format(id=conversation.id) if isinstance(value, str) else value for key, value in payload.items()
-        }
-        answer: dict[str, Any] = await socket.call(event, {**in_workspace, **filled})
+        names = {"id": str(conversation.id), "colleague": str(cast.colleague_of(identity).id)}
+        answer: dict[str, Any] = await socket.call(event, {**in_workspace, **asking_chat.filled(payload, **names)})
         return answer
 
     CALL[event] = call
@@ -445,11 +417,24 @@ calls("typing", topic=TOPIC, typing=True, listens=True)
 calls("chat.conversation.open", subject="Help")
 calls("chat.conversation.claim", conversation_id="{id}")
 calls("chat.conversation.close", conversation_id="{id}")
+calls("chat.conversation.reopen", conversation_id="{id}")
+calls("chat.conversation.join", claimed=True, conversation_id="{id}")
+calls("chat.conversation.leave", claimed=True, conversation_id="{id}")
+calls("chat.conversation.take_over", claimed=True, conversation_id="{id}")
+calls("chat.conversation.hand_over", claimed=True, conversation_id="{id}", account_id="{colleague}")
+calls("chat.conversation.flag", claimed=True, conversation_id="{id}", severity=1)
+calls("chat.conversation.unflag", conversation_id="{id}")
+calls("chat.conversation.handled", claimed=True, conversation_id="{id}")
+calls("chat.staff.add", conversation_id="{id}", account_id="{colleague}")
+calls("chat.staff.remove", claimed=True, conversation_id="{id}", account_id="{colleague}")
+calls("chat.staff.replace", claimed=True, conversation_id="{id}", account_ids=["{colleague}"])
 calls("chat.message.send", claimed=True, conversation_id="{id}", text="hello")
+calls("chat.message.see", claimed=True, conversation_id="{id}", number=1)
 
 TOPICS = {
     "chat.conversation": TOPIC,
     "chat.queue": "chat.queue",
+    "chat.person": "chat.person:{person}",
     "operations.operation": "operations.operation:{operation}",
 }
 
@@ -486,7 +471,7 @@ async def test_every_event_and_topic_answers_everybody_as_the_table_says(cast: C
             found[f"socket {event}"][identity] = told(await call(cast, identity, socket))
         for topic, name in TOPICS.items():
             conversation, operation = await cast.conversation(identity), await asking_tasks.make_task(cast, identity)
-            topic_name = name.format(id=conversation.id, operation=operation)
+            topic_name = name.format(id=conversation.id, operation=operation, person=cast.people[identity].id)
             payload = {"workspace": cast.workspace.slug, "topic": topic_name}
             found[f"topic {topic}"][identity] = told(await socket.call("subscribe", payload))
     assert found == {

@@ -135,7 +135,7 @@ def machine(make: Factory, people: list[Person], wait: Wait) -> Any:  # noqa: AN
         def begin(self) -> None:
             self.workspace: Workspace = wait(make.workspace(owner=people[0]))
             self.table = Table(make, self.workspace)
-            self.things = [wait(make.conversation(self.workspace, visitor=people[1])).id for _ in range(2)]
+            self.things = [wait(make.conversation(self.workspace, visitor=people[number])).id for number in (1, 2)]
             self.custom: list[str] = []
             for name, these in RANKS.items():
                 new = {"name": name, "description": "Made", "permissions": these}

@@ -123,7 +123,7 @@ async def test_what_comes_over_a_socket_fits_the_document(
     await call(volunteer, "typing", topic=topic, typing=True)
     await call(volunteer, "chat.message.send", **named, text="What is it?")
     await call(visitor, "chat.conversation.close", **named)
-    events = await visitor.wait_for("event", 5)
+    events = await visitor.wait_for("event", 6)
     await visitor.wait_for("presence")
     await visitor.wait_for("typing")
     await call(volunteer, "unsubscribe", topic=topic)

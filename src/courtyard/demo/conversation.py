@@ -15,6 +15,7 @@ from courtyard.demo.transcript import Side, Transcript
 
 WORKSPACE = "demo"
 MESSAGE = "chat.message.sent"
+QUEUE = "chat.queue"
 HAPPENED = {
     "chat.conversation.opened": "opens a conversation",
     "chat.conversation.claimed": "takes the conversation",
@@ -102,7 +103,7 @@ class _Conversation:
         volunteer.on_message = self._shown("right", volunteer)
 
         await volunteer.connect()
-        await volunteer.ask("subscribe", workspace=WORKSPACE, topic="chat.queue", after=0)
+        await volunteer.ask("subscribe", workspace=WORKSPACE, topic=QUEUE, after=0)
         await visitor.connect()
         conversation = await visitor.ask("chat.conversation.open", workspace=WORKSPACE, subject="Locked out")
         self._id = conversation["id"]
@@ -111,7 +112,8 @@ class _Conversation:
         await visitor.follow(WORKSPACE, topic)
         await self._send(visitor, "Hello? I cannot log in any more.")
         await volunteer.ask("chat.conversation.claim", workspace=WORKSPACE, conversation_id=self._id)
-        self._done.append(("chat.conversation.claimed", ""))
+        # What staff do in a conversation stands among its messages too.
+        self._done += [("chat.conversation.claimed", ""), (MESSAGE, "")]
         await volunteer.follow(WORKSPACE, topic)
         await self._all_see()
         await volunteer.ask("typing", workspace=WORKSPACE, topic=topic, typing=True)
@@ -185,7 +187,13 @@ class _Conversation:
         """Return what prints whatever arrives on the socket of somebody."""
 
         def show(kind: str, content: dict[str, Any]) -> None:
-            if kind == "event":
+            if kind == "event" and content["topic"] == QUEUE:
+                # Messages are told there too, for lists.
+                if content["name"] != MESSAGE:
+                    case = content["data"]["case"]
+                    name = self._names[case["visitor_id"]]
+                    self._transcript.see(side, f"queue the conversation of {name} is {case['state']}")
+            elif kind == "event":
                 self._transcript.see(side, self._line_of(content, person))
             elif kind == "typing" and content["typing"]:
                 self._transcript.see(side, f"    ({self._names[content['account_id']]} is typing)")
@@ -196,10 +204,11 @@ class _Conversation:
 
     def _line_of(self, event: dict[str, Any], person: Person) -> str:
         author = self._names[event["actor_id"]]
-        number = "queue" if event["topic"] == "chat.queue" else f"{event['number']:>3}"
         if event["name"] == MESSAGE:
-            line = f"{number} {author}: {event['data']['message']['text']}"
+            message = event["data"]["message"]
+            said = f" has {message['action']}" if message["action"] else f": {message['text']}"
         else:
-            line = f"{number} {author} {HAPPENED[event['name']]}"
+            said = f" {HAPPENED[event['name']]}"
+        line = f"{event['number']:>3} {author}{said}"
         missed = person is self._visitor and person.last_number < event["number"] <= self._replayed_up_to
         return f"{line} (missed)" if missed else line

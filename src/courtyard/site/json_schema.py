@@ -97,10 +97,17 @@ def _tell_times(struct: StructType, component: Schema) -> None:
 
 
 def _tell_meanings(cls: Any, component: Schema) -> None:  # noqa: ANN401 - as `_name`
-    """Take the docstring of a Struct apart: what it is, and what its attributes mean."""
-    docstring = inspect.getdoc(get_origin(cls) or cls) or ""
-    description, _, attributes = docstring.partition(_ATTRIBUTES)
-    component["description"] = " ".join(description.split())
+    """Take the docstring of a Struct apart: what it is, and what its attributes mean, those that it inherits too."""
+    origin = get_origin(cls) or cls
+    # The Struct itself comes last: what it says counts.
+    for each in reversed(origin.__mro__):
+        description, _, attributes = (inspect.getdoc(each) or "").partition(_ATTRIBUTES)
+        if issubclass(each, msgspec.Struct):
+            component["description"] = " ".join(description.split())
+            _tell_attributes(attributes, component)
+
+
+def _tell_attributes(attributes: str, component: Schema) -> None:
     name = ""
     for line in attributes.splitlines():
         word, _, meaning = line.strip().partition(": ")

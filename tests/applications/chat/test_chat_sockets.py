@@ -37,30 +37,38 @@ async def test_a_conversation_from_beginning_to_end(make: Factory, workspace: Wo
     opened = await visiting.ok("chat.conversation.open", **place, subject="Help", message={"text": "Hello?"})
     assert (opened["state"], opened["message_count"]) == ("waiting", 1)
     (queued,) = await helping.wait_for("event")
-    assert queued["name"] == "chat.conversation.opened"
+    assert queued["name"] == "chat.case.changed"
     about = {**place, "conversation_id": opened["id"]}
     topic = f"chat.conversation:{opened['id']}"
     for socket in (visiting, helping):
         await socket.ok("subscribe", **place, topic=topic, after=0)
     claimed = await helping.ok("chat.conversation.claim", **about)
-    assert (claimed["state"], claimed["assignee_id"]) == ("active", str(volunteer.id))
+    assert (claimed["state"], claimed["staff_ids"]) == ("active", [str(volunteer.id)])
     message = await helping.ok("chat.message.send", **about, text="How can I help?")
-    assert (message["number"], message["author_id"]) == (2, str(volunteer.id))
+    assert (message["number"], message["author_id"]) == (3, str(volunteer.id))
     closed = await visiting.ok("chat.conversation.close", **about)
     assert closed["state"] == "closed"
-    heard = [event for event in await visiting.wait_for("event", 5) if event["topic"] == topic]
+    heard = [event for event in await visiting.wait_for("event", 6) if event["topic"] == topic]
     assert [(event["number"], event["name"]) for event in heard] == [
         (1, "chat.conversation.opened"),
         (2, "chat.message.sent"),
         (3, "chat.conversation.claimed"),
         (4, "chat.message.sent"),
-        (5, "chat.conversation.closed"),
+        (5, "chat.message.sent"),
+        (6, "chat.conversation.closed"),
     ]
-    assert heard[3]["data"] == {"message": message}
-    assert heard[4]["data"] == {"conversation": closed}
-    await helping.wait_for("event", 8)
+    assert heard[3]["data"]["message"]["action"] == "joined"
+    assert heard[4]["data"] == {"message": message}
+    assert heard[5]["data"] == {"conversation": closed}
+    await helping.wait_for("event", 11)
     in_queue = [event["name"] for event in helping.all("event") if event["topic"] == "chat.queue"]
-    assert in_queue == ["chat.conversation.opened", "chat.conversation.claimed", "chat.conversation.closed"]
+    assert in_queue == [
+        "chat.case.changed",
+        "chat.message.sent",
+        "chat.case.changed",
+        "chat.message.sent",
+        "chat.case.changed",
+    ]
     # What was said over sockets is there over HTTP.
     assert ok(await volunteer.http.get(f"{workspace.conversations}/{opened['id']}")) == closed
 
@@ -87,12 +95,12 @@ async def test_of_many_claims_at_once_one_wins_and_the_others_are_told_who(make:
     answers = await asyncio.gather(
         *(socket.call("chat.conversation.claim", about) for _ in range(10) for socket in sockets)
     )
-    winner = ok(await conversation.visitor.http.get(conversation.path))["assignee_id"]
+    winner = ok(await conversation.visitor.http.get(conversation.path))["staff_ids"]
     for person, answer in zip(staff * 10, answers, strict=True):
-        if str(person.id) == winner:
-            assert answer["data"]["assignee_id"] == winner
+        if [str(person.id)] == winner:
+            assert answer["data"]["staff_ids"] == winner
         else:
-            assert problem_of(answer, 409, "conversation_claimed")["assignee_id"] == winner
+            assert problem_of(answer, 409, "conversation_claimed")["staff_ids"] == winner
 
 
 async def test_refusals_are_the_same_as_over_http(make: Factory, workspace: Workspace, volunteer: Person) -> None:

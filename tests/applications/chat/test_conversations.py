@@ -46,11 +46,11 @@ async def test_a_conversation_from_beginning_to_end(workspace: Workspace, visito
     answer = await visitor.http.post(workspace.conversations, json={"subject": "Help", "message": {"text": "Hello?"}})
     assert answer.status_code == 201
     opened = answer.json()
-    assert {name: opened[name] for name in ("state", "subject", "visitor_id", "assignee_id", "message_count")} == {
+    assert {name: opened[name] for name in ("state", "subject", "visitor_id", "staff_ids", "message_count")} == {
         "state": "waiting",
         "subject": "Help",
         "visitor_id": str(visitor.id),
-        "assignee_id": None,
+        "staff_ids": [],
         "message_count": 1,
     }
     path = f"{workspace.conversations}/{opened['id']}"
@@ -58,26 +58,27 @@ async def test_a_conversation_from_beginning_to_end(workspace: Workspace, visito
     assert ok(await volunteer.http.get(f"{workspace.conversations}?state=waiting"))["items"] == [opened]
 
     claimed = ok(await volunteer.http.post(f"{path}/claim"))
-    assert (claimed["state"], claimed["assignee_id"]) == ("active", str(volunteer.id))
+    assert (claimed["state"], claimed["staff_ids"]) == ("active", [str(volunteer.id)])
     assert datetime.fromisoformat(claimed["claimed_at"]) >= datetime.fromisoformat(claimed["created_at"])
 
     answered = ok(await volunteer.http.post(f"{path}/messages", json={"text": "How can I help?"}))
     assert (answered["number"], answered["author_id"], answered["conversation_id"]) == (
-        2,
+        3,
         str(volunteer.id),
         opened["id"],
     )
     ok(await visitor.http.post(f"{path}/messages", json={"text": "Thanks."}))
 
     closed = ok(await volunteer.http.post(f"{path}/close"))
-    assert (closed["state"], closed["message_count"], closed["assignee_id"]) == ("closed", 3, str(volunteer.id))
+    assert (closed["state"], closed["message_count"], closed["staff_ids"]) == ("closed", 4, [str(volunteer.id)])
     assert closed["closed_at"] is not None
     problem(await visitor.http.post(f"{path}/messages", json={"text": "One more"}), 409, "conversation_closed")
     messages = ok(await visitor.http.get(f"{path}/messages"))
-    assert [(message["number"], message["text"]) for message in messages["items"]] == [
-        (3, "Thanks."),
-        (2, "How can I help?"),
-        (1, "Hello?"),
+    assert [(message["number"], message["text"], message["action"]) for message in messages["items"]] == [
+        (4, "Thanks.", None),
+        (3, "How can I help?", None),
+        (2, "", "joined"),
+        (1, "Hello?", None),
     ]
     assert messages["next"] is None
     assert ok(await volunteer.http.get(f"{workspace.conversations}?state=closed"))["items"] == [closed]
@@ -148,16 +149,21 @@ async def test_a_state_that_there_is_not_is_refused(workspace: Workspace, volunt
 async def test_twenty_senders_at_once_leave_no_gap(
     make: Factory, workspace: Workspace, conversation: Conversation, volunteer: Person
 ) -> None:
+    ok(await workspace.owner.http.patch(f"{workspace.path}/settings", json={"sections": {"chat": {"capacity": 20}}}))
     ok(await volunteer.http.post(f"{conversation.path}/claim"))
-    senders = [conversation.visitor, volunteer, *[await make.member(workspace) for _ in range(18)]]
+    colleagues = [await make.member(workspace) for _ in range(18)]
+    for colleague in colleagues:
+        ok(await colleague.http.post(f"{conversation.path}/join"))
+    senders = [conversation.visitor, volunteer, *colleagues]
     answers = await asyncio.gather(
         *(send(conversation, sender, f"{sender.id} {turn}") for turn in range(3) for sender in senders)
     )
     sent = sorted((message["number"], message["text"]) for message in map(ok, answers))
-    assert [number for number, _ in sent] == list(range(1, 61))
-    stored = await history(conversation)
+    # Behind what the nineteen did.
+    assert [number for number, _ in sent] == list(range(20, 80))
+    stored = [message for message in await history(conversation) if message["action"] is None]
     assert [(message["number"], message["text"]) for message in stored] == sent
-    assert ok(await volunteer.http.get(conversation.path))["message_count"] == 60
+    assert ok(await volunteer.http.get(conversation.path))["message_count"] == 79
 
 
 async def test_sending_again_is_harmless(conversation: Conversation) -> None:
@@ -186,11 +192,11 @@ async def test_two_authors_may_call_their_messages_the_same(conversation: Conver
         ok(await send(conversation, author, client_message_id=client_message_id))
         for author in (conversation.visitor, volunteer)
     ]
-    assert [message["number"] for message in sent] == [1, 2]
+    assert [message["number"] for message in sent] == [2, 3]
 
 
 async def test_one_name_can_be_used_in_two_conversations(make: Factory, conversation: Conversation) -> None:
-    other = await make.conversation(conversation.workspace, visitor=conversation.visitor)
+    other = await make.conversation(conversation.workspace)
     client_message_id = str(uuid4())
     for one in (conversation, other):
         assert ok(await send(one, one.visitor, client_message_id=client_message_id))["number"] == 1
@@ -212,13 +218,13 @@ async def test_of_two_hundred_claims_at_once_one_wins_and_the_others_are_told_wh
     answers = await asyncio.gather(*(person.http.post(f"{conversation.path}/claim") for person in claims))
     claimed = ok(await conversation.visitor.http.get(conversation.path))
     assert claimed["state"] == "active"
-    winner = UUID(claimed["assignee_id"])
+    (winner,) = map(UUID, claimed["staff_ids"])
     assert winner in {person.id for person in staff}
     for person, answer in zip(claims, answers, strict=True):
         if person.id == winner:
             assert ok(answer) == claimed
         else:
-            assert problem(answer, 409, "conversation_claimed")["assignee_id"] == str(winner)
+            assert problem(answer, 409, "conversation_claimed")["staff_ids"] == [str(winner)]
     # The first claim counts, and no other leaves a trace.
     assert claimed["version"] == 2
 

@@ -36,7 +36,7 @@ async def test_it_is_read_claimed_answered_and_closed(mine: Conversation, helper
     assert ok(await helper.http.get(mine.path))["id"] == str(mine.id)
     assert [each["text"] for each in ok(await helper.http.get(mine.messages))["items"]] == ["Can somebody help?"]
     problem(await helper.http.post(mine.messages, json={"text": "Yes."}), 409, "conversation_not_claimed")
-    assert ok(await helper.http.post(f"{mine.path}/claim"))["assignee_id"] == str(helper.id)
+    assert ok(await helper.http.post(f"{mine.path}/claim"))["staff_ids"] == [str(helper.id)]
     ok(await helper.http.post(mine.messages, json={"text": "Yes."}))
     assert ok(await mine.visitor.http.get(mine.messages))["items"][0]["author_id"] == str(helper.id)
     assert ok(await helper.http.post(f"{mine.path}/close"))["state"] == "closed"
@@ -83,7 +83,7 @@ async def test_a_socket_hears_and_answers_in_it_alone(
     assert refused["problem"]["code"] == "not_found"
     ok(await other.visitor.http.post(other.messages, json={"text": "Anybody?"}))
     ok(await mine.visitor.http.post(mine.messages, json={"text": "Thanks."}))
-    events = await socket.wait_for("event", 3)
+    events = await socket.wait_for("event", 4)
     assert {event["topic"] for event in events} == {mine.topic}
 
 

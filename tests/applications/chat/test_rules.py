@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from courtyard.applications.chat import rules
-from courtyard.applications.chat.errors import ConversationClosed, ConversationNotClaimed
+from courtyard.applications.chat.errors import ConversationClosed, ConversationNotClaimed, NotInConversation
 from courtyard.applications.chat.permissions import VISITOR
 from courtyard.applications.chat.schemas import Conversation
 
@@ -23,7 +23,7 @@ def conversation(**changes: Any) -> Conversation:
         "state": "waiting",
         "subject": None,
         "visitor_id": VISITOR_ID,
-        "assignee_id": None,
+        "staff_ids": [],
         "message_count": 0,
         "version": 1,
         "created_at": NOW,
@@ -34,8 +34,8 @@ def conversation(**changes: Any) -> Conversation:
 
 
 WAITING = conversation()
-ACTIVE = conversation(state="active", assignee_id=VOLUNTEER, claimed_at=NOW)
-CLOSED = conversation(state="closed", assignee_id=VOLUNTEER, claimed_at=NOW, closed_at=NOW)
+ACTIVE = conversation(state="active", staff_ids=[VOLUNTEER], claimed_at=NOW)
+CLOSED = conversation(state="closed", staff_ids=[VOLUNTEER], claimed_at=NOW, closed_at=NOW)
 # A visitor may leave before anybody has come.
 GIVEN_UP = conversation(state="closed", closed_at=NOW)
 
@@ -59,12 +59,42 @@ def test_the_visitor_may_write_at_once() -> None:
     rules.ensure_may_write(ACTIVE, VISITOR_ID)
 
 
-def test_staff_may_write_when_somebody_has_claimed_it() -> None:
+def test_staff_may_write_when_they_are_in_it() -> None:
     with pytest.raises(ConversationNotClaimed):
         rules.ensure_may_write(WAITING, VOLUNTEER)
     rules.ensure_may_write(ACTIVE, VOLUNTEER)
-    # A supervisor may join in.
-    rules.ensure_may_write(ACTIVE, OTHER)
+    with pytest.raises(NotInConversation):
+        rules.ensure_may_write(ACTIVE, OTHER)
+
+
+SUPERVISES = {"chat.conversation.claim", "chat.conversation.supervise"}
+
+
+@pytest.mark.parametrize(
+    ("roles", "permissions", "expected"),
+    [
+        ((), (), 0),
+        (("owner", "administrator"), (), 0),
+        (("chat.volunteer",), {"chat.conversation.claim"}, 1),
+        (("custom.helper",), {"chat.conversation.claim"}, 1),
+        (("custom.lead",), SUPERVISES, 2),
+        (("chat.volunteer", "chat.supervisor"), SUPERVISES, 2),
+        (("administrator", "chat.volunteer"), SUPERVISES, 3),
+        (("owner",), SUPERVISES, 4),
+    ],
+)
+def test_ranks(roles: tuple[str, ...], permissions: set[str], expected: int) -> None:
+    assert rules.rank(roles, permissions) == expected
+
+
+def test_every_rank_has_a_name_for_visitors() -> None:
+    assert [rules.role_of(rank) for rank in range(5)] == [
+        None,
+        "volunteer",
+        "supervisor",
+        "administrator",
+        "administrator",
+    ]
 
 
 @given(st.uuids())

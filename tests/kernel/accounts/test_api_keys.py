@@ -88,7 +88,7 @@ async def test_a_program_acts_for_its_owner(make: Factory) -> None:
     assert ok(await http.get("/me"))["id"] == str(volunteer.id)
     conversation = await make.conversation(workspace)
     ok(await http.post(f"{conversation.path}/claim"))
-    assert ok(await http.get(conversation.path))["assignee_id"] == str(volunteer.id)
+    assert ok(await http.get(conversation.path))["staff_ids"] == [str(volunteer.id)]
     problem(await http.patch(workspace.path, json={"name": "Mine"}), 403, "forbidden")
 
 

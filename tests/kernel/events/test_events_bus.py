@@ -324,14 +324,15 @@ class TestServersWithoutTheirBus:
             async with Listener(there.server.url, visitor.token, slug, conversation.topic) as listener:
                 ok(await visitor.http.post(conversation.messages, json={"text": "told"}))
                 await listener.reach(2, 2)
-                assert there.server.runtime.dispatcher.found_by_sweep == 0
+                # A sweep may come between a commit and what the bus tells of it.
+                found = there.server.runtime.dispatcher.found_by_sweep
                 await own.kill()
                 for _ in range(5):
                     # Requests do not wait for Redis either.
                     async with asyncio.timeout(1):
                         ok(await visitor.http.post(conversation.messages, json={"text": "not told"}))
                 await listener.reach(7, 2)
-                assert there.server.runtime.dispatcher.found_by_sweep == 5
+                assert there.server.runtime.dispatcher.found_by_sweep == found + 5
                 await own.start()
                 ok(await visitor.http.post(conversation.messages, json={"text": "told again"}))
                 await listener.reach(8, 2)

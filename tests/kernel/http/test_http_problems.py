@@ -299,25 +299,24 @@ async def test_a_restart_of_the_database_costs_no_request(databases: Databases, 
         await restarted.close()
         make.server.runtime.identity.forget()
         ok(await conversation.visitor.http.get(conversation.path))
-        ok(await conversation.visitor.http.post(conversation.workspace.conversations, json={}))
+        ok(await conversation.workspace.owner.http.post(f"{conversation.path}/notes", json={"text": "hello"}))
         ok(await conversation.visitor.http.post(conversation.messages, json={"text": "hello"}))
 
 
 async def test_a_caller_who_hangs_up_leaves_nothing_behind(server_factory: ServerFactory) -> None:
     server = await server_factory()
     make = Factory(server)
-    workspace = await make.workspace()
+    conversation = await make.conversation()
+    http, notes, new = conversation.workspace.owner.http, f"{conversation.path}/notes", {"text": "hello"}
     pool = server.runtime.placement.main.writers
     for delay in (0.0, 0.0005, 0.001, 0.002, 0.004):
-        request = asyncio.ensure_future(workspace.owner.http.post(workspace.conversations, json={}))
+        request = asyncio.ensure_future(http.post(notes, json=new))
         await asyncio.sleep(delay)
         request.cancel()
         await asyncio.gather(request, return_exceptions=True)
     assert pool.in_use == 0
     # Every connection in the pool is good for the next transaction.
-    for answer in await asyncio.gather(
-        *(workspace.owner.http.post(workspace.conversations, json={}) for _ in range(12))
-    ):
+    for answer in await asyncio.gather(*(http.post(notes, json=new) for _ in range(12))):
         ok(answer)
 
 

@@ -55,10 +55,11 @@ async def test_without_a_key_each_request_is_another(make: Factory) -> None:
 @pytest.mark.parametrize("other", ["body", "path"])
 async def test_a_key_is_refused_for_another_request(make: Factory, other: str) -> None:
     conversation = await make.conversation()
-    second = await make.conversation(conversation.workspace, visitor=conversation.visitor)
     headers = {"Idempotency-Key": "key-1"}
     http = conversation.visitor.http
     ok(await http.post(conversation.messages, json={"text": "hello"}, headers=headers))
+    ok(await http.post(f"{conversation.path}/close"))
+    second = await make.conversation(conversation.workspace, visitor=conversation.visitor)
     path, text = (second.messages, "hello") if other == "path" else (conversation.messages, "hello!")
     problem(await http.post(path, json={"text": text}, headers=headers), 422, "idempotency_key_reused")
     assert len(await messages_of(conversation)) == 1

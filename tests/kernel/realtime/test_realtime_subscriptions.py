@@ -121,8 +121,13 @@ class TestUnderLoad:
         """Listeners come at any moment, with any number, while eight write at once."""
         workspace = await make.workspace()
         writers = [await make.member(workspace) for _ in range(WRITERS)]
+        sections = {"chat": {"capacity": WRITERS}}
+        ok(await workspace.owner.http.patch(f"{workspace.path}/settings", json={"sections": sections}))
         conversation = await make.conversation(workspace, claimed_by=writers[0])
-        total = 2 + WRITERS * 12
+        for writer in writers[1:]:
+            ok(await writer.http.post(f"{conversation.path}/join"))
+        # Opened; for each a change of the staff and what was done; and what they write.
+        total = 1 + WRITERS * 2 + WRITERS * 12
         url, token, slug = make.server.url, writers[0].token, workspace.slug
 
         async def write(writer: Person) -> None:
@@ -247,7 +252,7 @@ class TestWhoMayListen:
             await refused(socket, "subscribe", 403, "forbidden", **queue)
         conversation = await make.conversation(workspace)
         (event,) = await member.wait_for("event")
-        assert event["data"]["conversation"]["id"] == str(conversation.id)
+        assert event["data"]["case"]["id"] == str(conversation.id)
 
     async def test_a_conversation_under_the_name_of_another_workspace(self, make: Factory) -> None:
         conversation, own = await make.conversation(), await make.workspace()

@@ -24,7 +24,7 @@ DEFAULTS = {
     "invitation_domains": [],
 }
 
-CHAT = {"chat": {"opening_hours": None}}
+CHAT = {"chat": {"capacity": 5, "opening_hours": None}}
 
 
 @pytest.fixture

@@ -6,9 +6,17 @@ Stands on the kernel alone.
 from pathlib import Path
 
 from courtyard.applications.chat.events import EVENTS
-from courtyard.applications.chat.models import ConversationRow, MessageRow
+from courtyard.applications.chat.models import (
+    BookmarkRow,
+    ConversationRow,
+    MessageRow,
+    NoteRow,
+    ParticipantRow,
+    ProfileRow,
+    SeenRow,
+)
 from courtyard.applications.chat.permissions import CONVERSATION, PERMISSIONS, ROLES
-from courtyard.applications.chat.queries import find_conversation
+from courtyard.applications.chat.queries.conversations import find_conversation
 from courtyard.applications.chat.routes import ROUTES
 from courtyard.applications.chat.schemas import ChatSettings
 from courtyard.applications.chat.sockets import SOCKETS, TOPICS
@@ -19,7 +27,7 @@ __all__ = ["application"]
 application = Application(
     name="chat",
     description="Visitors talk with volunteers and staff, live.",
-    models=(ConversationRow, MessageRow),
+    models=(ConversationRow, ParticipantRow, MessageRow, NoteRow, SeenRow, BookmarkRow, ProfileRow),
     migrations=Path(__file__).parent / "migrations",
     permissions=PERMISSIONS,
     roles=ROLES,

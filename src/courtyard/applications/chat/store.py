@@ -1,4 +1,4 @@
-"""The hottest write: a message, its number, and the event that tells of it, in one statement on PostgreSQL.
+"""The hottest write: a message, its number, and the events that tell of it, in one statement on PostgreSQL.
 
 A conversation is locked by the statement alone, for as long as the database takes. With a lock that is held over
 several round trips, a full room could be told only as many messages as fit between them.
@@ -6,23 +6,25 @@ several round trips, a full room could be told only as many messages as fit betw
 
 import msgspec
 from sqlalchemy import (
-    Boolean,
     ColumnElement,
     Insert,
     String,
     Uuid,
-    and_,
     bindparam,
+    case,
     cast,
+    func,
     insert,
+    null,
     or_,
     select,
+    true,
     update,
 )
 
 from courtyard.applications.chat.events import MessageSent
-from courtyard.applications.chat.models import ConversationRow, MessageRow
-from courtyard.applications.chat.schemas import Message, conversation_topic
+from courtyard.applications.chat.models import ConversationRow, MessageRow, ParticipantRow
+from courtyard.applications.chat.schemas import QUEUE_TOPIC, Message, conversation_topic
 from courtyard.kernel.context import Context
 from courtyard.kernel.database import WORKSPACE, Json, Prepared
 from courtyard.kernel.events import Envelope, appending, newest
@@ -36,6 +38,8 @@ _NUMBER = f'"number":{UNNUMBERED}'.encode()
 _ID = bindparam("conversation_id", type_=Uuid(), required=True)
 _AUTHOR_ID = bindparam("author_id", type_=Uuid(), required=True)
 _CLIENT_MESSAGE_ID = bindparam("client_message_id", type_=Uuid(), required=True)
+_NOW = bindparam("now", type_=MessageRow.created_at.type, required=True)
+_QUEUE = bindparam("queue", type_=String(), required=True)
 _WITHIN = (ConversationRow.workspace_id == WORKSPACE, ConversationRow.id == _ID)
 
 _sent_already = (
@@ -48,19 +52,28 @@ _sent_already = (
     )
     .exists()
 )
+_is_in_it = (
+    select(ParticipantRow.account_id)
+    .where(
+        ParticipantRow.workspace_id == WORKSPACE,
+        ParticipantRow.conversation_id == _ID,
+        ParticipantRow.account_id == _AUTHOR_ID,
+        ParticipantRow.left_at.is_(None),
+    )
+    .exists()
+)
+_BY_VISITOR = ConversationRow.visitor_id == _AUTHOR_ID
 # The rules of `rules.ensure_may_write` once more: the conversation may have changed since they were asked.
 _COUNT = (
     update(ConversationRow)
-    .where(
-        *_WITHIN,
-        ConversationRow.state != "closed",
-        or_(
-            ConversationRow.visitor_id == _AUTHOR_ID,
-            and_(bindparam("is_staff", type_=Boolean(), required=True), ConversationRow.assignee_id.is_not(None)),
-        ),
-        ~_sent_already,
+    .where(*_WITHIN, ConversationRow.state != "closed", or_(_BY_VISITOR, _is_in_it), ~_sent_already)
+    .values(
+        message_count=ConversationRow.message_count + 1,
+        version=ConversationRow.version + 1,
+        active_at=_NOW,
+        # From the first word that nobody has answered.
+        waiting_since=case((_BY_VISITOR, func.coalesce(ConversationRow.waiting_since, _NOW)), else_=null()),
     )
-    .values(message_count=ConversationRow.message_count + 1, version=ConversationRow.version + 1)
 )
 _NAMES = ("workspace_id", "conversation_id", "number", "id", "author_id", "text", "client_message_id", "created_at")
 
@@ -74,7 +87,7 @@ def _insert(number: ColumnElement[int]) -> Insert:
         _AUTHOR_ID,
         bindparam("text", type_=MessageRow.text.type, required=True),
         _CLIENT_MESSAGE_ID,
-        bindparam("now", type_=MessageRow.created_at.type, required=True),
+        _NOW,
     )
     return insert(MessageRow).from_select(_NAMES, values)
 
@@ -87,37 +100,49 @@ def _event(number: ColumnElement[int]) -> ColumnElement[str]:
 
 _counted = _COUNT.returning(ConversationRow.message_count).cte("counted")
 _inserted = _insert(_counted.c.message_count).returning(MessageRow.number).cte("inserted")
-_told = appending(cast(_event(_inserted.c.number), Json()), _inserted)[0]
+_json = cast(_event(_inserted.c.number), Json())
+_told = appending(_json, _inserted)[0]
+_told_queue = appending(_json, _inserted.join(_told, true()), _QUEUE)[0]
 
 _count_now = select(ConversationRow.message_count).where(*_WITHIN).subquery("counted")
-_tell = appending(_event(_count_now.c.message_count), _count_now)[1]
+_json_now = _event(_count_now.c.message_count)
 _newest_now = newest().subquery("newest")
+_newest_of_queue_now = newest(_QUEUE).subquery("newest_of_queue")
 
 
 class _Numbers(msgspec.Struct, frozen=True):
     message: int
     event: int
+    of_queue: int
 
 
 _SEND = Prepared(
-    select(_inserted.c.number.label("message"), _told.c.number.label("event")),
+    select(
+        _inserted.c.number.label("message"),
+        _told.c.number.label("event"),
+        _told_queue.c.number.label("of_queue"),
+    ),
     _Numbers,
     sqlite=(
         _COUNT,
         _insert(_count_now.c.message_count),
-        *_tell,
-        select(_count_now.c.message_count.label("message"), _newest_now.c.number.label("event")),
+        *appending(_json_now, _count_now)[1],
+        *appending(_json_now, _count_now, _QUEUE)[1],
+        select(
+            _count_now.c.message_count.label("message"),
+            _newest_now.c.number.label("event"),
+            _newest_of_queue_now.c.number.label("of_queue"),
+        ),
     ),
 )
 
 
-async def send(context: Context, draft: Message, *, is_staff: bool) -> Message | None:
-    """Append a message to its conversation, with its event.
+async def send(context: Context, draft: Message) -> Message | None:
+    """Append a message to its conversation, with its event, which is told in the queue too.
 
     Args:
         context: of the author.
         draft: the message without its number.
-        is_staff: whether the author may write in conversations of others, once somebody has claimed them.
 
     Returns:
         The message as it was stored; None where the conversation does not take it (any more), or has a message of
@@ -130,11 +155,15 @@ async def send(context: Context, draft: Message, *, is_staff: bool) -> Message |
     head, _, tail = msgspec.json.encode(MessageSent(draft)).partition(_NUMBER)
     rows = await context.db.conclude(
         _SEND,
-        **msgspec.structs.asdict(draft),
-        is_staff=is_staff,
+        conversation_id=draft.conversation_id,
+        id=draft.id,
+        author_id=draft.author_id,
+        text=draft.text,
+        client_message_id=draft.client_message_id,
         head=head.decode() + '"number":',
         tail=tail.decode(),
         topic=topic,
+        queue=QUEUE_TOPIC,
         event_id=event_id,
         event_name=MessageSent.name,
         actor_id=draft.author_id,
@@ -147,7 +176,8 @@ async def send(context: Context, draft: Message, *, is_staff: bool) -> Message |
     message = msgspec.structs.replace(draft, number=numbers.message)
     data = msgspec.Raw(msgspec.json.encode(MessageSent(message)))
     workspace_id = context.workspace.workspace_id
-    context.recorded(
-        Envelope(workspace_id, topic, numbers.event, event_id, MessageSent.name, draft.author_id, data, context.now)
-    )
+    for heard, number in ((topic, numbers.event), (QUEUE_TOPIC, numbers.of_queue)):
+        context.recorded(
+            Envelope(workspace_id, heard, number, event_id, MessageSent.name, draft.author_id, data, context.now)
+        )
     return message

@@ -27,7 +27,7 @@ from courtyard.kernel.accounts.models import (
     SessionRow,
     TotpRow,
 )
-from courtyard.kernel.accounts.queries import find_account_by_email, find_account_id, get_account
+from courtyard.kernel.accounts.queries import find_account_by_email, find_account_id, get_account, load_names
 from courtyard.kernel.accounts.queries.api_keys import find_api_key, living_api_keys, principal_of_api_key
 from courtyard.kernel.accounts.routes import ROUTES
 from courtyard.kernel.accounts.rules import API_KEY_PREFIX, has_second_factor
@@ -69,6 +69,7 @@ __all__ = [
     "get_account",
     "has_second_factor",
     "living_api_keys",
+    "load_names",
     "mailing",
     "principal_of_api_key",
     "remove_account",

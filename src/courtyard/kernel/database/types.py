@@ -49,18 +49,20 @@ class Json(types.UserDefinedType[Any]):
 
     Args:
         raw: whether it comes back as `msgspec.Raw`, which a Struct takes into its own JSON without decoding it.
+        of: what else it comes back as, such as `list[UUID]`.
     """
 
     cache_ok = True
     render_bind_cast = True
 
-    def __init__(self, *, raw: bool = False) -> None:
+    def __init__(self, *, raw: bool = False, of: object = Any) -> None:
         self.raw = raw
+        self.of = of
 
     @override
     def adapt(self, cls: Any, **_: Any) -> Any:
         # SQLAlchemy's own copy passes over keyword-only arguments.
-        return Json(raw=self.raw)
+        return Json(raw=self.raw, of=self.of)
 
     @override
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], str | None]:
@@ -77,7 +79,8 @@ class Json(types.UserDefinedType[Any]):
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[str | None], Any]:
         if self.raw:
             return lambda value: None if value is None else msgspec.Raw(value.encode())
-        return lambda value: None if value is None else msgspec.json.decode(value)
+        decode = msgspec.json.Decoder(self.of).decode
+        return lambda value: None if value is None else decode(value)
 
 
 @compiles(Json)

@@ -22,6 +22,7 @@ from courtyard.kernel.workspaces.models import (
     WorkspaceSlugRow,
 )
 from courtyard.kernel.workspaces.permissions import PERMISSIONS, ROLES
+from courtyard.kernel.workspaces.queries.access import can_act, load_standings
 from courtyard.kernel.workspaces.queries.rights import explain
 from courtyard.kernel.workspaces.queries.workspaces import find_workspace, read_settings
 from courtyard.kernel.workspaces.quotas import MEMBERS
@@ -37,9 +38,11 @@ __all__ = [
     "NewWorkspace",
     "SlugTaken",
     "Workspace",
+    "can_act",
     "explain",
     "find_workspace",
     "found_workspace",
+    "load_standings",
     "read_settings",
     "workspaces",
 ]

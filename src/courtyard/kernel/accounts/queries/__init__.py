@@ -1,5 +1,6 @@
 """Every read of accounts and credentials. Sessions are read in `store`."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
@@ -9,13 +10,19 @@ from sqlalchemy import LargeBinary, String, Uuid, bindparam, literal, select
 from courtyard.kernel.accounts.models import AccountRow, DeviceRow, LoginThrottleRow, TotpRow
 from courtyard.kernel.accounts.schemas import Account
 from courtyard.kernel.context import ReadContext
-from courtyard.kernel.database import Prepared
+from courtyard.kernel.database import AnyOf, Prepared
 from courtyard.kernel.errors import NotFound, Unauthenticated
 
 _ID = bindparam("id", type_=Uuid(), required=True)
 _EMAIL = bindparam("email", type_=String(), required=True)
 _ACCOUNT = select(*(getattr(AccountRow, name) for name in Account.__struct_fields__))
 _ALIVE = AccountRow.disabled_at.is_(None)
+
+
+class _Named(msgspec.Struct, frozen=True):
+    id: UUID
+    name: str
+
 
 _BY_ID = Prepared(_ACCOUNT.where(AccountRow.id == _ID), Account)
 _LIVING = Prepared(_ACCOUNT.where(AccountRow.id == _ID, _ALIVE), Account)
@@ -25,6 +32,7 @@ _BY_EMAIL = Prepared(
     _ACCOUNT.where(AccountRow.email == _EMAIL, AccountRow.disabled_by.is_distinct_from("operator")), Account
 )
 _ID_BY_EMAIL = Prepared(select(AccountRow.id).where(AccountRow.email == _EMAIL, _ALIVE), UUID)
+_NAMES = Prepared(select(AccountRow.id, AccountRow.name).where(AnyOf(AccountRow.id.expression, "account_ids")), _Named)
 _HASH = Prepared(select(AccountRow.password_hash).where(AccountRow.id == _ID, _ALIVE), str)
 _LOCK_HASH = Prepared(select(AccountRow.password_hash).where(AccountRow.id == _ID, _ALIVE).with_for_update(), str)
 _HAS_TOTP = Prepared(
@@ -106,6 +114,12 @@ async def find_living_account(context: ReadContext, account_id: UUID) -> Account
 async def lock_account(context: ReadContext, account_id: UUID) -> Account | None:
     """Return an account that is active, locked until the commit."""
     return await context.db.first(_LOCK, id=account_id)
+
+
+async def load_names(context: ReadContext, account_ids: Iterable[UUID]) -> dict[UUID, str]:
+    """Return what accounts are called, as far as they are there."""
+    rows = await context.db.all(_NAMES, account_ids=list(account_ids))
+    return {row.id: row.name for row in rows}
 
 
 async def get_me(context: ReadContext) -> Account:

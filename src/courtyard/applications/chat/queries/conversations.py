@@ -1,26 +1,31 @@
-"""Every read of conversations and messages. The tenant is part of each statement, and so is whose they are."""
+"""Single conversations and what is in them. The tenant is part of each statement, and so is whose they are."""
 
+from collections.abc import Collection
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, TypeVar
 from uuid import UUID
 
 from msgspec import Meta
 from sqlalchemy import BigInteger, Boolean, ColumnElement, String, Uuid, and_, bindparam, or_, select
 
-from courtyard.applications.chat.models import ConversationRow, MessageRow
+from courtyard.applications.chat.models import ConversationRow, MessageRow, NoteRow, SeenRow
 from courtyard.applications.chat.permissions import CONVERSATION
-from courtyard.applications.chat.rules import opening_hours
+from courtyard.applications.chat.rules import opening_hours, rank
 from courtyard.applications.chat.schemas import (
+    Case,
     ChatSettings,
     Conversation,
     ConversationState,
     Message,
+    Note,
     OpeningHours,
+    Seen,
+    Talk,
 )
 from courtyard.kernel.context import ReadContext
 from courtyard.kernel.database import WORKSPACE, AnyOf, Number, Page, Prepared, UtcDateTime, page, sort_key
 from courtyard.kernel.errors import NotFound
-from courtyard.kernel.workspaces import read_settings
+from courtyard.kernel.workspaces import can_act, load_standings, read_settings
 
 _ID = bindparam("id", type_=Uuid(), required=True)
 _LIMIT = bindparam("limit", type_=BigInteger(), required=True)
@@ -32,18 +37,31 @@ _AFTER_ID = bindparam("after_id", type_=Uuid(), required=True)
 _SEES_IT = bindparam("sees_it", type_=Boolean(), required=True)
 
 NEWEST = 2**63 - 1
+_BEGINNING = (datetime.fromisoformat("0001-01-02T00:00:00+00:00"), UUID(int=0))
+T = TypeVar("T", bound=Talk)
 
-_CONVERSATION = (
+_TALK = (
     ConversationRow.id,
     ConversationRow.state,
     ConversationRow.subject,
     ConversationRow.visitor_id,
-    ConversationRow.assignee_id,
+    ConversationRow.staff_ids,
     ConversationRow.message_count,
-    ConversationRow.version,
     ConversationRow.created_at,
     ConversationRow.claimed_at,
     ConversationRow.closed_at,
+)
+_CONVERSATION = (*_TALK, ConversationRow.version)
+CASE = (
+    *_TALK,
+    ConversationRow.version.label("conversation_version"),
+    ConversationRow.active_at,
+    ConversationRow.waiting_since,
+    ConversationRow.tags,
+    ConversationRow.flag_severity,
+    ConversationRow.flag_reason,
+    ConversationRow.flagged_by,
+    ConversationRow.flagged_at,
 )
 MESSAGE = (
     MessageRow.id,
@@ -51,13 +69,53 @@ MESSAGE = (
     MessageRow.number,
     MessageRow.author_id,
     MessageRow.text,
+    MessageRow.action,
+    MessageRow.about_id,
     MessageRow.client_message_id,
     MessageRow.created_at,
 )
 
-_ONE = select(*_CONVERSATION).where(ConversationRow.workspace_id == WORKSPACE, ConversationRow.id == _ID)
-_GET = Prepared(_ONE, Conversation)
-_LOCK = Prepared(_ONE.with_for_update(), Conversation)
+_IS_THIS = (ConversationRow.workspace_id == WORKSPACE, ConversationRow.id == _ID)
+_GET = Prepared(select(*_CONVERSATION).where(*_IS_THIS), Conversation)
+_GET_CASE = Prepared(select(*CASE).where(*_IS_THIS), Case)
+_LOCK = Prepared(select(*CASE).where(*_IS_THIS).with_for_update(), Case)
+_OPEN_OF_VISITOR = Prepared(
+    select(ConversationRow.id).where(
+        ConversationRow.workspace_id == WORKSPACE,
+        ConversationRow.visitor_id == _VISITOR_ID,
+        ConversationRow.state != "closed",
+    ),
+    UUID,
+)
+_NOTES = Prepared(
+    select(
+        NoteRow.id,
+        NoteRow.conversation_id,
+        NoteRow.author_id,
+        NoteRow.action,
+        NoteRow.text,
+        NoteRow.created_at,
+    )
+    .where(
+        NoteRow.workspace_id == WORKSPACE,
+        NoteRow.conversation_id == _ID,
+        or_(
+            NoteRow.created_at > _AFTER_TIME,
+            and_(NoteRow.created_at == _AFTER_TIME, NoteRow.id > _AFTER_ID),
+        ),
+    )
+    .order_by(NoteRow.created_at, NoteRow.id)
+    .limit(_LIMIT),
+    Note,
+)
+_SEEN_BY = Prepared(
+    select(SeenRow.conversation_id, SeenRow.account_id, SeenRow.number).where(
+        SeenRow.workspace_id == WORKSPACE,
+        SeenRow.conversation_id == _ID,
+        AnyOf(SeenRow.account_id.expression, "people"),
+    ),
+    Seen,
+)
 
 # Visibility is in the statement: a stranger's page is empty, and only then is asked why.
 _PAGE = Prepared(
@@ -132,22 +190,39 @@ async def get_conversation(context: ReadContext, conversation_id: UUID) -> Conve
     return _readable(context, await find_conversation(context, conversation_id))
 
 
-async def lock_conversation(context: ReadContext, conversation_id: UUID) -> Conversation:
+async def get_case(context: ReadContext, conversation_id: UUID) -> Case:
+    """Return what staff see of a conversation.
+
+    Raises:
+        NotFound: it does not exist, or the caller may not know of it.
+    """
+    found = await context.db.first(_GET_CASE, id=conversation_id)
+    case = _readable(context, found)
+    context.require("chat.queue.read", case)
+    return case
+
+
+async def lock_conversation(context: ReadContext, conversation_id: UUID) -> Case:
     """Return a conversation that the caller may read, locked until the commit.
 
     Raises:
         NotFound: it does not exist, or the caller may not know of it.
     """
-    conversation = await context.db.first(_LOCK, id=conversation_id)
-    return _readable(context, conversation)
+    case = await context.db.first(_LOCK, id=conversation_id)
+    return _readable(context, case)
 
 
-def _readable(context: ReadContext, conversation: Conversation | None) -> Conversation:
+def _readable(context: ReadContext, conversation: T | None) -> T:
     context.account_id  # noqa: B018 - refuses who is not signed in before telling what exists
     if conversation is None:
         raise NotFound
-    context.require(Conversation.read_permission, conversation)
+    context.require(Talk.read_permission, conversation)
     return conversation
+
+
+async def find_open_conversation(context: ReadContext, visitor_id: UUID) -> UUID | None:
+    """Return the conversation of a visitor that has not ended."""
+    return await context.db.first(_OPEN_OF_VISITOR, visitor_id=visitor_id)
 
 
 async def list_conversations(
@@ -161,9 +236,7 @@ async def list_conversations(
     granted = context.granted(Conversation.read_permission, CONVERSATION)
     whose = "all" if context.may("chat.queue.read") else "granted" if granted else "mine"
     after_time, after_id = (
-        (datetime.fromisoformat("0001-01-02T00:00:00+00:00"), UUID(int=0))
-        if cursor is None
-        else sort_key(cursor, tuple[Annotated[datetime, Meta(tz=True)], UUID])
+        _BEGINNING if cursor is None else sort_key(cursor, tuple[Annotated[datetime, Meta(tz=True)], UUID])
     )
     rows = await context.db.all(
         _LISTS[whose, state is not None],
@@ -205,6 +278,44 @@ async def find_message(
     return await context.db.first(
         _BY_CLIENT_ID, id=conversation_id, author_id=author_id, client_message_id=client_message_id
     )
+
+
+async def list_notes(context: ReadContext, conversation_id: UUID, limit: int, cursor: str | None) -> Page[Note]:
+    """Return what staff know of a conversation and the visitor does not, the oldest first.
+
+    Raises:
+        NotFound: the conversation does not exist, or the caller may not know of it.
+    """
+    context.require("chat.note.read", await get_conversation(context, conversation_id))
+    after_time, after_id = (
+        _BEGINNING if cursor is None else sort_key(cursor, tuple[Annotated[datetime, Meta(tz=True)], UUID])
+    )
+    rows = await context.db.all(_NOTES, id=conversation_id, after_time=after_time, after_id=after_id, limit=limit + 1)
+    return page(rows, limit, lambda row: (row.created_at, row.id))
+
+
+async def list_seen(context: ReadContext, conversation_id: UUID) -> list[Seen]:
+    """Return how far the caller and those in the conversation have read; nothing of whoever looks on.
+
+    Raises:
+        NotFound: the conversation does not exist, or the caller may not know of it.
+    """
+    conversation = await get_conversation(context, conversation_id)
+    people = {context.account_id, conversation.visitor_id, *conversation.staff_ids}
+    return await context.db.all(_SEEN_BY, id=conversation_id, people=sorted(people))
+
+
+async def load_ranks(context: ReadContext, account_ids: Collection[UUID]) -> dict[UUID, int]:
+    """Return how high each of some accounts stands among the staff; 0 who cannot answer visitors now."""
+    if not account_ids:
+        return {}
+    workspace_id = context.workspace.workspace_id
+    standings = await load_standings(context, list(account_ids))
+    ranks = {account_id: rank(standing.roles, standing.permissions) for account_id, standing in standings.items()}
+    for account_id in account_ids:
+        if ranks[account_id] and not await can_act(context, account_id, workspace_id):
+            ranks[account_id] = 0
+    return ranks
 
 
 async def get_opening_hours(context: ReadContext) -> OpeningHours:
