@@ -130,9 +130,8 @@ async def test_the_official_clients_hold_a_conversation(
         where = {"workspace": stage.slug}
         await volunteer.ok("subscribe", **where, topic="chat.queue")
         opened = await visitor.ok("chat.conversation.open", **where, message={"text": "Is anybody there?"})
-        seen, said = await volunteer.wait_for("event", 2)
+        (seen,) = await volunteer.wait_for("event")
         assert (seen["name"], seen["data"]["case"]["id"]) == ("chat.case.changed", opened["id"])
-        assert said["data"]["message"]["text"] == "Is anybody there?"
 
         topic, named = f"chat.conversation:{opened['id']}", {**where, "conversation_id": opened["id"]}
         await visitor.ok("subscribe", **where, topic=topic, after=0)
@@ -156,8 +155,8 @@ async def test_the_official_clients_hold_a_conversation(
         await visitor.wait_until(lambda: visitor.said.count({"connected": True}) == 2)
         await visitor.ok("chat.message.send", **named, text="back again")
         await visitor.wait_until(lambda: len(visitor.all("event")) == 20)
-        # With those of the queue: the case when it is opened and claimed, and all that was written.
-        await volunteer.wait_for("event", 20 + 2 + 17)
+        # With the two of the queue: opened and claimed.
+        await volunteer.wait_for("event", 22)
 
         numbers = [event["number"] for event in visitor.all("event")]
         assert numbers == list(range(1, 21))

@@ -188,11 +188,9 @@ class _Conversation:
 
         def show(kind: str, content: dict[str, Any]) -> None:
             if kind == "event" and content["topic"] == QUEUE:
-                # Messages are told there too, for lists.
-                if content["name"] != MESSAGE:
-                    case = content["data"]["case"]
-                    name = self._names[case["visitor_id"]]
-                    self._transcript.see(side, f"queue the conversation of {name} is {case['state']}")
+                case = content["data"]["case"]
+                name = self._names[case["visitor_id"]]
+                self._transcript.see(side, f"queue the conversation of {name} is {case['state']}")
             elif kind == "event":
                 self._transcript.see(side, self._line_of(content, person))
             elif kind == "typing" and content["typing"]:

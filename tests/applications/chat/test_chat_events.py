@@ -54,19 +54,16 @@ IN_CONVERSATION: dict[Any, Apply] = {
 
 
 def place(state: Json, data: Json) -> None:
-    state["cases"][data["case"]["id"]] = data["case"]
+    state["cases"][data["case"]["id"]] = standing(data["case"])
 
 
-def answer(state: Json, data: Json) -> None:
-    """As `docs/explanation/chat.md` says."""
-    message = data["message"]
-    case = state["cases"][message["conversation_id"]]
-    if message["number"] <= case["message_count"]:
-        return
-    case["message_count"], case["active_at"] = message["number"], message["created_at"]
-    case["conversation_version"] += 1
-    by_visitor = message["author_id"] == case["visitor_id"]
-    case["waiting_since"] = (case["waiting_since"] or message["created_at"]) if by_visitor else None
+# What each message changes is told in the conversation.
+BY_MESSAGES = {"message_count", "conversation_version", "active_at", "waiting_since"}
+
+
+def standing(case: Json) -> Json:
+    """Return what the queue keeps right."""
+    return {name: value for name, value in case.items() if name not in BY_MESSAGES}
 
 
 def note(state: Json, data: Json) -> None:
@@ -74,7 +71,7 @@ def note(state: Json, data: Json) -> None:
 
 
 # What a client that shows lists to staff does.
-IN_QUEUE: dict[Any, Apply] = {CaseChanged: place, MessageSent: answer, NoteWritten: note}
+IN_QUEUE: dict[Any, Apply] = {CaseChanged: place, NoteWritten: note}
 
 
 def mark(state: Json, data: Json) -> None:
@@ -251,7 +248,7 @@ async def test_in_the_queue(action: Action, make: Factory, workspace: Workspace)
         items = ok(await owner.http.get(workspace.conversations, params={"limit": 200}))["items"]
         paths = [f"{workspace.conversations}/{item['id']}" for item in items]
         return {
-            "cases": {path[-36:]: ok(await owner.http.get(f"{path}/case")) for path in paths},
+            "cases": {path[-36:]: standing(ok(await owner.http.get(f"{path}/case"))) for path in paths},
             "notes": [note for path in paths for note in ok(await owner.http.get(f"{path}/notes"))["items"]],
         }
 

@@ -1,8 +1,8 @@
 """What happens in the chat.
 
 On the topic of a conversation is told what everybody in it may know, the visitor too. On the queue is told what staff
-know: the case as it is after each change, and every message, which changes the case of its conversation as
-`docs/explanation/chat.md` says. On the topic of a person is told what concerns nobody else.
+know: the case as it is after each change but for messages, which are told in their conversation alone
+(`docs/decisions/0011-conversations-and-cases.md`). On the topic of a person is told what concerns nobody else.
 """
 
 from typing import ClassVar

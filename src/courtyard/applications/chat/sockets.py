@@ -270,7 +270,7 @@ TOPICS = (
     ),
     Topic(
         kind=QUEUE_TOPIC,
-        description="What staff see of every conversation, and every message.",
+        description="What staff see of every conversation, and their notes.",
         permission="chat.queue.read",
         authorise=_may_hear_queue,
         presence=True,

@@ -1,4 +1,4 @@
-"""The hottest write: a message, its number, and the events that tell of it, in one statement on PostgreSQL.
+"""The hottest write: a message, its number, and the event that tells of it, in one statement on PostgreSQL.
 
 A conversation is locked by the statement alone, for as long as the database takes. With a lock that is held over
 several round trips, a full room could be told only as many messages as fit between them.
@@ -18,13 +18,12 @@ from sqlalchemy import (
     null,
     or_,
     select,
-    true,
     update,
 )
 
 from courtyard.applications.chat.events import MessageSent
 from courtyard.applications.chat.models import ConversationRow, MessageRow, ParticipantRow
-from courtyard.applications.chat.schemas import QUEUE_TOPIC, Message, conversation_topic
+from courtyard.applications.chat.schemas import Message, conversation_topic
 from courtyard.kernel.context import Context
 from courtyard.kernel.database import WORKSPACE, Json, Prepared
 from courtyard.kernel.events import Envelope, appending, newest
@@ -39,7 +38,6 @@ _ID = bindparam("conversation_id", type_=Uuid(), required=True)
 _AUTHOR_ID = bindparam("author_id", type_=Uuid(), required=True)
 _CLIENT_MESSAGE_ID = bindparam("client_message_id", type_=Uuid(), required=True)
 _NOW = bindparam("now", type_=MessageRow.created_at.type, required=True)
-_QUEUE = bindparam("queue", type_=String(), required=True)
 _WITHIN = (ConversationRow.workspace_id == WORKSPACE, ConversationRow.id == _ID)
 
 _sent_already = (
@@ -100,45 +98,32 @@ def _event(number: ColumnElement[int]) -> ColumnElement[str]:
 
 _counted = _COUNT.returning(ConversationRow.message_count).cte("counted")
 _inserted = _insert(_counted.c.message_count).returning(MessageRow.number).cte("inserted")
-_json = cast(_event(_inserted.c.number), Json())
-_told = appending(_json, _inserted)[0]
-_told_queue = appending(_json, _inserted.join(_told, true()), _QUEUE)[0]
+_told = appending(cast(_event(_inserted.c.number), Json()), _inserted)[0]
 
 _count_now = select(ConversationRow.message_count).where(*_WITHIN).subquery("counted")
-_json_now = _event(_count_now.c.message_count)
+_tell = appending(_event(_count_now.c.message_count), _count_now)[1]
 _newest_now = newest().subquery("newest")
-_newest_of_queue_now = newest(_QUEUE).subquery("newest_of_queue")
 
 
 class _Numbers(msgspec.Struct, frozen=True):
     message: int
     event: int
-    of_queue: int
 
 
 _SEND = Prepared(
-    select(
-        _inserted.c.number.label("message"),
-        _told.c.number.label("event"),
-        _told_queue.c.number.label("of_queue"),
-    ),
+    select(_inserted.c.number.label("message"), _told.c.number.label("event")),
     _Numbers,
     sqlite=(
         _COUNT,
         _insert(_count_now.c.message_count),
-        *appending(_json_now, _count_now)[1],
-        *appending(_json_now, _count_now, _QUEUE)[1],
-        select(
-            _count_now.c.message_count.label("message"),
-            _newest_now.c.number.label("event"),
-            _newest_of_queue_now.c.number.label("of_queue"),
-        ),
+        *_tell,
+        select(_count_now.c.message_count.label("message"), _newest_now.c.number.label("event")),
     ),
 )
 
 
 async def send(context: Context, draft: Message) -> Message | None:
-    """Append a message to its conversation, with its event, which is told in the queue too.
+    """Append a message to its conversation, with its event.
 
     Args:
         context: of the author.
@@ -163,7 +148,6 @@ async def send(context: Context, draft: Message) -> Message | None:
         head=head.decode() + '"number":',
         tail=tail.decode(),
         topic=topic,
-        queue=QUEUE_TOPIC,
         event_id=event_id,
         event_name=MessageSent.name,
         actor_id=draft.author_id,
@@ -176,8 +160,7 @@ async def send(context: Context, draft: Message) -> Message | None:
     message = msgspec.structs.replace(draft, number=numbers.message)
     data = msgspec.Raw(msgspec.json.encode(MessageSent(message)))
     workspace_id = context.workspace.workspace_id
-    for heard, number in ((topic, numbers.event), (QUEUE_TOPIC, numbers.of_queue)):
-        context.recorded(
-            Envelope(workspace_id, heard, number, event_id, MessageSent.name, draft.author_id, data, context.now)
-        )
+    context.recorded(
+        Envelope(workspace_id, topic, numbers.event, event_id, MessageSent.name, draft.author_id, data, context.now)
+    )
     return message

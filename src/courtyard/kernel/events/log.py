@@ -10,7 +10,6 @@ import msgspec
 from sqlalchemy import (
     CTE,
     BigInteger,
-    BindParameter,
     ColumnElement,
     FromClause,
     Insert,
@@ -42,14 +41,12 @@ _VALUES = (
 )
 
 
-def newest(topic: BindParameter[Any] = _TOPIC) -> Select[int]:
+def newest() -> Select[int]:
     """Return the statement that reads the number of the newest event of `topic`."""
-    return select(TopicRow.number).where(TopicRow.workspace_id == WORKSPACE, TopicRow.topic == topic)
+    return select(TopicRow.number).where(TopicRow.workspace_id == WORKSPACE, TopicRow.topic == _TOPIC)
 
 
-def appending(
-    data: ColumnElement[Any], source: FromClause | None = None, topic: BindParameter[Any] = _TOPIC
-) -> tuple[CTE, tuple[Insert, Insert]]:
+def appending(data: ColumnElement[Any], source: FromClause | None = None) -> tuple[CTE, tuple[Insert, Insert]]:
     """Return what gives an event its number and writes it: as part of one statement, and as two.
 
     The counter stays locked until the commit: whoever comes next on this topic waits, so no number is skipped or
@@ -59,8 +56,6 @@ def appending(
     Args:
         data: the JSON of the event.
         source: what `data` is selected from; without a row there, no event is written.
-        topic: another parameter in place of `topic`: for an event that is told on two. The one whose name comes
-            first is written first, and is the `source` of the other.
 
     Returns:
         A common table expression with the column `number`, for a `WITH` of PostgreSQL, and the two statements that
@@ -77,15 +72,15 @@ def appending(
         )
 
     def write(number: ColumnElement[int], *sources: FromClause) -> Insert:
-        values = select(WORKSPACE, topic, number, *_VALUES, data).select_from(*sources)
+        values = select(WORKSPACE, _TOPIC, number, *_VALUES, data).select_from(*sources)
         return insert(EventRow).from_select(_NAMES, values)
 
     # `true()` keeps SQLite from reading ON CONFLICT as the condition of a join.
-    first = select(WORKSPACE, topic, literal(1, BigInteger())).where(true())
+    first = select(WORKSPACE, _TOPIC, literal(1, BigInteger())).where(true())
     sources = () if source is None else (source,)
-    allocated = allocate(first.select_from(*sources)).returning(TopicRow.number).cte(f"allocated_{topic.key}")
-    counter = newest(topic).subquery("counter")
-    together = write(allocated.c.number, allocated, *sources).returning(EventRow.number).cte(f"written_{topic.key}")
+    allocated = allocate(first.select_from(*sources)).returning(TopicRow.number).cte("allocated")
+    counter = newest().subquery("counter")
+    together = write(allocated.c.number, allocated, *sources).returning(EventRow.number).cte("event_written")
     return together, (allocate(first), write(counter.c.number, counter, *sources))
 
 

@@ -68,9 +68,7 @@ async def open_conversation(context: Context, new: NewConversation) -> Conversat
     if new.message is not UNSET:
         message = _draft(context, case.id, new.message, number=1)
         await context.db.insert(MessageRow, **msgspec.structs.asdict(message))
-        sent = MessageSent(message)
-        context.record(case.topic, sent)
-        context.record(QUEUE_TOPIC, sent)
+        context.record(case.topic, MessageSent(message))
     return case.conversation
 
 
