@@ -15,6 +15,10 @@ BIN := $(VENV)/bin
 UV = VIRTUAL_ENV="$(CURDIR)/$(VENV)" UV_COMPILE_BYTECODE=1 $(BIN)/uv pip
 CODE := $(wildcard src tests benchmarks)
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
+# $(1): which tests. In CI, what failed is tried once more, alone: a few tests hold servers to times, on machines that
+# others use too. What needed it is named at the end of the output, and what fails twice has failed.
+pytest_in_ci = $(PYTEST) -rs -m "$(1)" $(ARGS) || { test -n "$$CI" && echo "Once more, what failed:" && \
+	$(PYTEST) -n 0 -rP --show-capture=no --last-failed --last-failed-no-failures=none -m "$(1)" $(ARGS); }
 QUICK := not services and not node and not slow
 NODE_PROJECTS := $(wildcard tests/*/js/package.json tests/*/*/js/package.json benchmarks/peers/*/package.json)
 # Root on Debian installs what is missing; anybody else is told what it is.
@@ -89,7 +93,7 @@ bench: setup ## Measure against peers (ONLY=group, ARGS=...)
 
 test: check ## Everything: check, then the suites that need services, Node.js or patience
 	@if command -v npm >/dev/null; then $(MAKE) node || test -z "$$CI"; fi
-	$(PYTEST) -rs -m "not ($(QUICK))" $(ARGS)
+	$(call pytest_in_ci,not ($(QUICK)))
 
 # Vulture takes fields of tables and Structs for unread variables, and misses imports for annotations: hence the filter.
 check: setup ## Format, lint, types, borders, dead code, spelling, generated documents, migrations, quick tests
@@ -108,7 +112,7 @@ check: setup ## Format, lint, types, borders, dead code, spelling, generated doc
 	$(BIN)/courtyard migrate check
 	$(BIN)/hadolint deploy/Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
-	$(PYTEST) -m "$(QUICK)"
+	$(call pytest_in_ci,$(QUICK))
 
 quick: setup ## The tests that need no services (ARGS="-k chat")
 	$(PYTEST) -m "$(QUICK)" $(ARGS)

@@ -56,11 +56,11 @@ async def test_a_task_and_its_statements_are_part_of_the_trace(
     await process.stop()
     await end_telemetry()
     assert seen == [trace]
-    (task,) = [one for one in spans() if one.name == "task"]
+    # Servers of other tests that live in this process make spans too, as their schedules come due.
+    (task,) = [one for one in spans() if (one.attributes or {}).get("courtyard.task") == "probe.act"]
+    assert task.name == "task"
     assert task.parent is not None
     assert parent == f"00-{trace}-{task.parent.span_id:016x}-01"
-    assert task.attributes is not None
-    assert task.attributes["courtyard.task"] == "probe.act"
     beneath = {one.name for one in spans() if one.parent is not None and one.parent.span_id == task.context.span_id}
     assert "COMMIT" in beneath
     assert any(name.startswith("INSERT") for name in beneath)
