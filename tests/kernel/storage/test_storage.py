@@ -110,6 +110,29 @@ async def test_a_source_that_fails_leaves_nothing(storage: Storage) -> None:
         await storage.stat("a/b")
 
 
+async def test_a_write_that_is_given_up_waits_for_nothing_more(storage: Storage) -> None:
+    begun, left = asyncio.Event(), asyncio.Event()
+
+    async def parts() -> AsyncIterator[bytes]:
+        try:
+            # Beyond what is read ahead.
+            yield os.urandom(9 << 20)
+            begun.set()
+            await asyncio.Event().wait()
+        finally:
+            left.set()
+
+    before = asyncio.all_tasks()
+    writing = asyncio.create_task(storage.write("a/b", parts(), {}))
+    await begun.wait()
+    await asyncio.sleep(0.05)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    assert left.is_set()
+    assert asyncio.all_tasks() <= before
+
+
 async def test_what_is_written_is_not_seen_before_it_is_whole(storage: Storage) -> None:
     seen: list[list[str]] = []
 

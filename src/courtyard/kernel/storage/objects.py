@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import obstore
@@ -78,6 +79,8 @@ class ObjectStorage(Storage):
             raise
         except Missing:
             raise StorageUnavailable("The bucket does not exist.") from None
+        finally:
+            await source.leave()
         if self._folder is not None:
             with _told("write"):
                 await asyncio.to_thread(_sync, self._folder / key)
@@ -167,7 +170,15 @@ class _Source:
         self._parts = parts
         # Read ahead, and not handed on yet.
         self._ahead: deque[bytes] = deque()
+        # In which the library waits for the next part.
+        self._waiting: asyncio.Task[Any] | None = None
         self.error: BaseException | None = None
+
+    async def leave(self) -> None:
+        """Wait for nothing more: a library that has given up, or was told to, leaves the wait for a part behind."""
+        if self._waiting is not None:
+            self._waiting.cancel()
+            await asyncio.gather(self._waiting, return_exceptions=True)
 
     async def whole(self, most: int) -> "bytes | _Source":
         """Return everything, where it is no longer than that; else this, which hands everything on."""
@@ -185,7 +196,13 @@ class _Source:
         return self
 
     async def __anext__(self) -> bytes:
-        return self._ahead.popleft() if self._ahead else await self._next()
+        if self._ahead:
+            return self._ahead.popleft()
+        self._waiting = asyncio.current_task()
+        try:
+            return await self._next()
+        finally:
+            self._waiting = None
 
     async def _next(self) -> bytes:
         try:
