@@ -145,8 +145,11 @@ async def test_a_killed_server_costs_no_more_than_what_it_was_at(cluster: Cluste
                 await victim.start()
             await crowd.more(BETWEEN)
             crowd.end()
-        # What may be sent again without harm was sent to the other server, so nobody who reads has noticed.
-        assert crowd.failed_reads == []
+        # What may be sent again without harm was sent to the other server: nobody who reads has noticed but those whose
+        # answer had begun.
+        assert {failure.what.partition("(")[0] for failure in crowd.failed_reads} <= {"RemoteProtocolError"}
+        assert [failure for failure in crowd.failed_reads if not any(_in_flight(failure, kill) for kill in kills)] == []
+        assert len(crowd.failed_reads) <= READERS * KILLS
         assert crowd.reads > 0
         # Of those who write, each had at most one request in flight at each kill. Nothing that began later has failed.
         assert len(crowd.failed_writes) <= (WRITERS + 1) * KILLS
